@@ -1,0 +1,1 @@
+//! Clients and logins that keys and stores share: Vault, AWS

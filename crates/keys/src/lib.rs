@@ -1,0 +1,1 @@
+//! What wraps a data key: age

@@ -1,0 +1,1 @@
+//! Sealed Secrets: hybrid encryption, scopes, certificates

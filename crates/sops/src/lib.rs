@@ -1,0 +1,1 @@
+//! The SOPS file format: selection, values, MAC, metadata, creation rules

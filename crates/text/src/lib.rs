@@ -1,0 +1,1 @@
+//! Lossless YAML: byte spans in, edits out, scalars resolved as Go resolves them

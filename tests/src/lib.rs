@@ -1,0 +1,1 @@
+//! The test bed, interop and end-to-end tests
