@@ -1,0 +1,10 @@
+//! What both kinds of controller stand on.
+
+pub mod context;
+pub mod events;
+pub mod health;
+pub mod metrics;
+pub mod queue;
+pub mod secret_object;
+pub mod secret_watch;
+pub mod shutdown;
