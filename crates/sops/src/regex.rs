@@ -1,0 +1,458 @@
+//! Go's regular expressions (RE2 as in package `regexp`), matched by the `regex` crate.
+//!
+//! The dialects differ in a few places (sops-format.md 4): Go's `\d \w \s \b` are ASCII, it has
+//! `\Q..\E` and octal escapes, takes `{` literally where it does not repeat, knows no class set
+//! operations, and refuses `a**`. The pattern is rewritten token by token; every literal of a
+//! class is written as a code point, so that nothing in it can mean something else.
+
+use std::fmt::{self, Write as _};
+use std::iter::Peekable;
+use std::str::Chars;
+
+/// A compiled pattern and its text as the user wrote it.
+#[derive(Clone)]
+pub(crate) struct GoRegex {
+    source: String,
+    compiled: regex::Regex,
+}
+
+/// Why a pattern does not compile. The pattern is not secret and is shown.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the regular expression `{pattern}` does not compile: {reason}")]
+pub struct RegexError {
+    /// The pattern as written.
+    pub pattern: String,
+    /// Why, in one line.
+    pub reason: String,
+}
+
+impl GoRegex {
+    /// Compiles a pattern of Go's dialect.
+    pub(crate) fn new(pattern: &str) -> Result<Self, RegexError> {
+        let fail = |reason: String| RegexError {
+            pattern: pattern.to_owned(),
+            reason,
+        };
+        let translated = translate(pattern).map_err(|reason| fail(reason.to_owned()))?;
+        let compiled = regex::Regex::new(&translated).map_err(|error| fail(one_line(&error)))?;
+        Ok(Self {
+            source: pattern.to_owned(),
+            compiled,
+        })
+    }
+
+    /// Returns whether the pattern is found anywhere in `text`.
+    pub(crate) fn is_match(&self, text: &str) -> bool {
+        self.compiled.is_match(text)
+    }
+
+    /// Returns the pattern as written.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.source
+    }
+}
+
+impl fmt::Debug for GoRegex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "GoRegex({:?})", self.source)
+    }
+}
+
+impl PartialEq for GoRegex {
+    fn eq(&self, other: &Self) -> bool {
+        self.source == other.source
+    }
+}
+
+/// Takes the last line of the crate's message, which holds the cause without the drawing.
+fn one_line(error: &regex::Error) -> String {
+    let text = error.to_string();
+    let last = text.lines().last().unwrap_or_default();
+    last.trim_start_matches("error: ").to_owned()
+}
+
+const DIGIT: &str = "0-9";
+const WORD: &str = "0-9A-Za-z_";
+const SPACE: &str = r"\t\n\f\r ";
+
+/// Rewrites a pattern of Go for the `regex` crate.
+fn translate(pattern: &str) -> Result<String, &'static str> {
+    let mut out = String::with_capacity(pattern.len() + 16);
+    let mut rest = pattern.chars().peekable();
+    // Go refuses an operator that directly follows another one (`a**`), Rust does not.
+    let mut after_repeat = false;
+    while let Some(c) = rest.next() {
+        let mut repeat = false;
+        match c {
+            '\\' => escape(&mut rest, &mut out)?,
+            '[' => class(&mut rest, &mut out)?,
+            '*' | '+' | '?' => {
+                if after_repeat {
+                    return Err("a repetition operator follows another one");
+                }
+                out.push(c);
+                lazy(&mut rest, &mut out);
+                repeat = true;
+            }
+            '{' => {
+                if let Some(count) = counted(&rest) {
+                    if after_repeat {
+                        return Err("a repetition operator follows another one");
+                    }
+                    rest.by_ref().take(count.chars().count()).for_each(drop);
+                    check_count(&count)?;
+                    out.push('{');
+                    out.push_str(&count);
+                    lazy(&mut rest, &mut out);
+                    repeat = true;
+                } else {
+                    out.push_str(r"\{");
+                }
+            }
+            '}' => out.push_str(r"\}"),
+            ']' => out.push_str(r"\]"),
+            '(' => {
+                out.push('(');
+                if rest.peek() == Some(&'?') {
+                    group(&mut rest, &mut out)?;
+                }
+            }
+            other => out.push(other),
+        }
+        after_repeat = repeat;
+    }
+    Ok(out)
+}
+
+fn lazy(rest: &mut Peekable<Chars<'_>>, out: &mut String) {
+    if rest.next_if_eq(&'?').is_some() {
+        out.push('?');
+    }
+}
+
+/// Returns the text up to and with `}` when it is a repeat count: `n}`, `n,}`, `n,m}`.
+fn counted(rest: &Peekable<Chars<'_>>) -> Option<String> {
+    let text: String = rest.clone().take_while(|c| *c != '}').collect();
+    let closed = rest.clone().nth(text.chars().count()) == Some('}');
+    let (low, high) = text.split_once(',').unwrap_or((&text, ""));
+    let number = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
+    (closed && !low.is_empty() && number(low) && number(high)).then(|| text + "}")
+}
+
+fn check_count(count: &str) -> Result<(), &'static str> {
+    let numbers = count.trim_end_matches('}').split(',');
+    for number in numbers.filter(|n| !n.is_empty()) {
+        if number.parse::<u32>().is_ok_and(|n| n <= 1000) {
+            continue;
+        }
+        return Err("a repeat count is above 1000");
+    }
+    Ok(())
+}
+
+/// Copies `?:`, `?P<name>`, `?<name>` and `?flags`; the flags x, R and u are not Go's.
+fn group(rest: &mut Peekable<Chars<'_>>, out: &mut String) -> Result<(), &'static str> {
+    out.push('?');
+    rest.next();
+    if matches!(rest.peek(), Some('P' | '<')) {
+        return Ok(());
+    }
+    while let Some(c) = rest.next_if(|c| !matches!(c, ':' | ')')) {
+        if !matches!(c, 'i' | 'm' | 's' | 'U' | '-') {
+            return Err("a group starts with `(?` and an unknown flag");
+        }
+        out.push(c);
+    }
+    Ok(())
+}
+
+/// Rewrites an escape outside a class; the backslash is consumed.
+fn escape(rest: &mut Peekable<Chars<'_>>, out: &mut String) -> Result<(), &'static str> {
+    match rest.peek().copied() {
+        None => return Err("it ends in a backslash"),
+        Some('b') => out.push_str(r"(?-u:\b)"),
+        // `(?-u:\B)` could match inside a character, which a text pattern may not.
+        Some('B') => return Err(r"`\B` is not supported; write the rule without it"),
+        Some('A') => out.push_str(r"\A"),
+        Some('z') => out.push_str(r"\z"),
+        Some('Q') => {
+            rest.next();
+            quoted(rest, out);
+            return Ok(());
+        }
+        // A lone \E is dropped, as Go drops it.
+        Some('E') => {}
+        Some('d') => bracketed(out, "[", DIGIT),
+        Some('D') => bracketed(out, "[^", DIGIT),
+        Some('w') => bracketed(out, "[", WORD),
+        Some('W') => bracketed(out, "[^", WORD),
+        Some('s') => bracketed(out, "[", SPACE),
+        Some('S') => bracketed(out, "[^", SPACE),
+        Some('p' | 'P') => return property(rest, out),
+        Some(_) => {
+            let c = literal_escape(rest)?;
+            push_literal(out, c);
+            return Ok(());
+        }
+    }
+    rest.next();
+    Ok(())
+}
+
+fn bracketed(out: &mut String, open: &str, set: &str) {
+    out.push_str(open);
+    out.push_str(set);
+    out.push(']');
+}
+
+/// Copies the text between `\Q` and `\E` as literals.
+fn quoted(rest: &mut Peekable<Chars<'_>>, out: &mut String) {
+    while let Some(c) = rest.next() {
+        if c == '\\' && rest.next_if_eq(&'E').is_some() {
+            return;
+        }
+        push_literal(out, c);
+    }
+}
+
+fn push_literal(out: &mut String, c: char) {
+    if c.is_ascii_alphanumeric() {
+        out.push(c);
+    } else {
+        // Writing to a String does not fail.
+        let _ = write!(out, r"\x{{{:x}}}", c as u32);
+    }
+}
+
+/// Copies `\pN`, `\p{Name}`; `\p{^Name}` is the negation, which only Go spells so.
+fn property(rest: &mut Peekable<Chars<'_>>, out: &mut String) -> Result<(), &'static str> {
+    let mut negated = rest.next() == Some('P');
+    let mut name = String::new();
+    match rest.next() {
+        Some('{') => {
+            for c in rest.by_ref() {
+                if c == '}' {
+                    break;
+                }
+                name.push(c);
+            }
+            if let Some(inner) = name.strip_prefix('^') {
+                negated = !negated;
+                name = inner.to_owned();
+            }
+        }
+        Some(c) => name.push(c),
+        None => {}
+    }
+    if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+        return Err("a Unicode class has no name");
+    }
+    let letter = if negated { 'P' } else { 'p' };
+    let _ = write!(out, r"\{letter}{{{name}}}");
+    Ok(())
+}
+
+/// Reads an escape that stands for one character; the backslash is consumed.
+fn literal_escape(rest: &mut Peekable<Chars<'_>>) -> Result<char, &'static str> {
+    let invalid = "it has an escape that is not known";
+    let c = rest.next().ok_or("it ends in a backslash")?;
+    let code = match c {
+        'a' => 0x07,
+        'f' => 0x0c,
+        't' => 0x09,
+        'n' => 0x0a,
+        'r' => 0x0d,
+        'v' => 0x0b,
+        // A single digit but 0 would be a back-reference, which Go refuses.
+        '1'..='7' if !rest.peek().is_some_and(|d| ('0'..='7').contains(d)) => return Err(invalid),
+        '0'..='7' => {
+            let mut value = c as u32 - '0' as u32;
+            for _ in 0..2 {
+                let Some(d) = rest.next_if(|d| ('0'..='7').contains(d)) else {
+                    break;
+                };
+                value = value * 8 + (d as u32 - '0' as u32);
+            }
+            value
+        }
+        'x' => {
+            let digits: String = if rest.next_if_eq(&'{').is_some() {
+                rest.by_ref().take_while(|d| *d != '}').collect()
+            } else {
+                rest.by_ref().take(2).collect()
+            };
+            u32::from_str_radix(&digits, 16).map_err(|_| invalid)?
+        }
+        c if c.is_ascii() && !c.is_ascii_alphanumeric() => c as u32,
+        _ => return Err(invalid),
+    };
+    char::from_u32(code).ok_or(invalid)
+}
+
+/// Rewrites a class; the `[` is consumed.
+fn class(rest: &mut Peekable<Chars<'_>>, out: &mut String) -> Result<(), &'static str> {
+    let open = "a `[` is not closed";
+    out.push('[');
+    if rest.next_if_eq(&'^').is_some() {
+        out.push('^');
+    }
+    let mut first = true;
+    loop {
+        let c = *rest.peek().ok_or(open)?;
+        if c == ']' && !first {
+            rest.next();
+            out.push(']');
+            return Ok(());
+        }
+        first = false;
+        if c == '[' && posix_class(rest, out)? {
+            continue;
+        }
+        if c == '\\' && class_escape(rest, out)? {
+            continue;
+        }
+        let low = class_char(rest)?;
+        let mut ahead = rest.clone();
+        let is_range = ahead.next() == Some('-') && ahead.next().is_some_and(|c| c != ']');
+        if !is_range {
+            push_literal(out, low);
+            continue;
+        }
+        rest.next();
+        let high = class_char(rest)?;
+        if high < low {
+            return Err("a range of a class runs backwards");
+        }
+        push_literal(out, low);
+        out.push('-');
+        push_literal(out, high);
+    }
+}
+
+/// Copies `[:name:]`, which is ASCII in both dialects; returns whether there was one.
+fn posix_class(rest: &mut Peekable<Chars<'_>>, out: &mut String) -> Result<bool, &'static str> {
+    let text: String = rest.clone().collect();
+    let Some(inner) = text.strip_prefix("[:") else {
+        return Ok(false);
+    };
+    let Some(end) = inner.find(":]") else {
+        return Ok(false);
+    };
+    let name = &inner[..end];
+    if !name
+        .trim_start_matches('^')
+        .chars()
+        .all(|c| c.is_ascii_lowercase())
+    {
+        return Err("a class name between `[:` and `:]` is not known");
+    }
+    let _ = write!(out, "[:{name}:]");
+    rest.by_ref().take(name.chars().count() + 4).for_each(drop);
+    Ok(true)
+}
+
+/// Rewrites `\d`, `\pN` and their like inside a class; returns whether there was one.
+fn class_escape(rest: &mut Peekable<Chars<'_>>, out: &mut String) -> Result<bool, &'static str> {
+    let mut ahead = rest.clone();
+    ahead.next();
+    let set = match ahead.peek() {
+        Some('d') => DIGIT,
+        Some('w') => WORD,
+        Some('s') => SPACE,
+        Some(negated @ ('D' | 'W' | 'S')) => {
+            let set = match negated {
+                'D' => DIGIT,
+                'W' => WORD,
+                _ => SPACE,
+            };
+            bracketed(out, "[^", set);
+            rest.by_ref().take(2).for_each(drop);
+            return Ok(true);
+        }
+        Some('p' | 'P') => {
+            rest.next();
+            property(rest, out)?;
+            return Ok(true);
+        }
+        _ => return Ok(false),
+    };
+    out.push_str(set);
+    rest.by_ref().take(2).for_each(drop);
+    Ok(true)
+}
+
+fn class_char(rest: &mut Peekable<Chars<'_>>) -> Result<char, &'static str> {
+    match rest.next() {
+        Some('\\') => literal_escape(rest),
+        Some(c) => Ok(c),
+        None => Err("a `[` is not closed"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Pattern, text, whether Go finds it. The third column was printed by Go's `regexp`.
+    const CASES: &[(&str, &str, bool)] = &[
+        ("^(data|stringData)$", "data", true),
+        ("^(data|stringData)$", "metadata", false),
+        ("pass", "my_password", true),
+        ("pass", "PASS", false),
+        ("(?i)pass", "PASS", true),
+        (r"^\d+$", "٣", false),
+        (r"^\d+$", "3", true),
+        (r"^\w$", "é", false),
+        (r"\bkey\b", "a-key-b", true),
+        (r"\bkey\b", "ékeyé", true),
+        (r"^\S$", "\u{a0}", true),
+        (r"\Qa.b\E$", "a.b", true),
+        (r"\Qa.b\E$", "axb", false),
+        ("[a&&b]", "&", true),
+        ("[+--b]", ",", true),
+        ("[a~~b]", "~", true),
+        ("[[]", "[", true),
+        ("[]a]", "]", true),
+        ("[^]a]", "]", false),
+        ("[[:alpha:]_]+$", "ab_", true),
+        ("[[:alpha:]]", "é", false),
+        ("a{", "a{", true),
+        ("a{,3}", "a{,3}", true),
+        ("^a{2,3}$", "aaa", true),
+        ("^a{2}$", "aaa", false),
+        (r"\101", "A", true),
+        (r"\x41\x{42}", "AB", true),
+        (r"\<a\>", "<a>", true),
+        (r"^[\w.-]+$", "a.b-c", true),
+        (r"^[^\d]+$", "ab", true),
+        (r"^[\D]$", "x", true),
+        (r"\p{Greek}", "α", true),
+        (r"\p{^Greek}", "α", false),
+        (r"\pL", "é", true),
+        ("a$", "a\n", false),
+        ("(?P<n>x)y", "xy", true),
+        ("}", "}", true),
+        (r"^#\!\-\_$", "#!-_", true),
+        ("^.$", "\n", false),
+    ];
+
+    #[test]
+    fn patterns_find_what_go_finds() {
+        for (pattern, text, found) in CASES {
+            let regex = GoRegex::new(pattern).unwrap();
+            assert_eq!(regex.is_match(text), *found, "{pattern} in {text}");
+        }
+    }
+
+    #[test]
+    fn what_go_refuses_is_refused() {
+        for pattern in [
+            "(", "[", "a**", "a+{2}", "*", r"\", r"\1", r"\y", "(?x)a", "[b-a]", "a{1001}", "[a",
+            r"[\b]", "(?=a)", ")", r"\p{}", r"\B",
+        ] {
+            let error = GoRegex::new(pattern).unwrap_err();
+            assert_eq!(error.pattern, pattern);
+            assert!(!error.reason.is_empty() && !error.reason.contains('\n'), "{error}");
+        }
+    }
+}
