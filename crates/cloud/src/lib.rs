@@ -1,1 +1,8 @@
-//! Clients and logins that keys and stores share: Vault, AWS
+//! Clients and logins that keys and stores share: Vault and AWS.
+//!
+//! Every client gets its server, credentials, time limits and certificates as arguments. No message
+//! of this crate carries a token, a key or a value; answers that are not errors are secret bytes.
+
+pub mod aws;
+mod message;
+pub mod vault;

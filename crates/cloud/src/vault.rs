@@ -1,0 +1,583 @@
+//! A client for the parts of the Vault API that stores use: KV reads and the token's own state.
+//!
+//! Works with HashiCorp Vault and OpenBao, which share this API.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Certificate, Client, Response, StatusCode, Url};
+use selkie_secret::{SecretBytes, SecretString};
+use serde::Deserialize;
+
+use crate::message::{cleaned, root_cause};
+
+/// The largest answer that is read, in bytes. A Kubernetes Secret holds 1 MiB.
+const LARGEST_ANSWER: usize = 8 * 1024 * 1024;
+
+/// Where a Vault is and how to speak to it.
+#[derive(Debug, Clone)]
+pub struct VaultConfig {
+    /// The server's URL, with a path where Vault lies below one.
+    pub server: String,
+    /// The Vault namespace, sent as `X-Vault-Namespace`.
+    pub namespace: Option<String>,
+    /// Headers that every request carries.
+    pub headers: BTreeMap<String, String>,
+    /// PEM certificates that are trusted instead of the system's.
+    pub ca_pem: Option<Vec<u8>>,
+    /// The time limit of one request, connecting included.
+    pub timeout: Duration,
+    /// How often a request that failed with 412 or a server error is sent again, and after which wait.
+    pub retries: Retries,
+}
+
+/// How a failed request is sent again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Retries {
+    /// How many times after the first.
+    pub count: u32,
+    /// The wait before each.
+    pub wait: Duration,
+}
+
+/// Why a client cannot be made. Nothing was sent.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum VaultSetupError {
+    /// The server is not an http or https URL.
+    #[error("the Vault server is not an http:// or https:// URL")]
+    Server,
+    /// A header name or value cannot be sent.
+    #[error(
+        "the header {0:?} cannot be sent: its name or its value has a character that HTTP does not allow"
+    )]
+    Header(String),
+    /// The token cannot be sent as a header.
+    #[error(
+        "the Vault token has a character that HTTP does not allow in a header (often a line break at its end)"
+    )]
+    Token,
+    /// The CA bundle holds no certificate that can be read.
+    #[error("the CA bundle holds no PEM certificate that can be read")]
+    CaBundle,
+    /// TLS could not be set up.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(String),
+}
+
+/// Why Vault gave no answer to use. `server` is the URL without credentials.
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum VaultError {
+    /// 404 and nothing else: there is no such secret.
+    #[error("Vault at {server} answered 404 for {path}: there is no such secret")]
+    NotFound {
+        /// The server.
+        server: String,
+        /// The path, from the mount on.
+        path: String,
+    },
+    /// 404 because nothing is mounted there, which says nothing about the secret.
+    #[error(
+        "Vault at {server} answered 404 for {path}: {detail}; check the store's path and namespace"
+    )]
+    NoMount {
+        /// The server.
+        server: String,
+        /// The path, from the mount on.
+        path: String,
+        /// The server's words.
+        detail: String,
+    },
+    /// 403: the token is not valid, or its policies do not allow the path.
+    #[error(
+        "Vault at {server} answered 403 for {path}: {detail}; check the token and its policies"
+    )]
+    Forbidden {
+        /// The server.
+        server: String,
+        /// The path, from the mount on.
+        path: String,
+        /// The server's words.
+        detail: String,
+    },
+    /// A server error or a rate limit. No path: the same text for every secret of a store that is down.
+    #[error("Vault at {server} answered {status}: {detail}")]
+    Unavailable {
+        /// The server.
+        server: String,
+        /// The HTTP status.
+        status: u16,
+        /// The server's words.
+        detail: String,
+    },
+    /// Any other status.
+    #[error("Vault at {server} answered {status} for {path}: {detail}")]
+    Status {
+        /// The server.
+        server: String,
+        /// The path, from the mount on.
+        path: String,
+        /// The HTTP status.
+        status: u16,
+        /// The server's words.
+        detail: String,
+    },
+    /// No connection.
+    #[error("Vault at {server} cannot be reached: {cause}")]
+    Connect {
+        /// The server.
+        server: String,
+        /// The system's words.
+        cause: String,
+    },
+    /// No answer in time.
+    #[error("Vault at {server} did not answer within {seconds} s")]
+    Timeout {
+        /// The server.
+        server: String,
+        /// The time limit.
+        seconds: u64,
+    },
+    /// The answer is not what the API promises.
+    #[error("Vault at {server} gave an answer for {path} that cannot be used: {what}")]
+    Malformed {
+        /// The server.
+        server: String,
+        /// The path, from the mount on.
+        path: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The path would leave its place (`..`), which a server or a proxy may resolve.
+    #[error("the Vault path {path:?} has a `.` or `..` segment, which is refused")]
+    Path {
+        /// The path as given.
+        path: String,
+    },
+}
+
+impl VaultError {
+    /// Returns whether the server as a whole is unavailable, so that asking for other paths is no use.
+    pub fn is_outage(&self) -> bool {
+        matches!(
+            self,
+            Self::Connect { .. } | Self::Timeout { .. } | Self::Unavailable { .. }
+        )
+    }
+}
+
+/// A client of one Vault server with one token.
+pub struct VaultClient {
+    http: Client,
+    base: Url,
+    shown: String,
+    timeout: Duration,
+    retries: Retries,
+    token: Option<SecretString>,
+}
+
+impl VaultClient {
+    /// Makes a client; sends nothing. Without a token, requests carry none (a proxy adds one).
+    pub fn new(config: &VaultConfig, token: Option<SecretString>) -> Result<Self, VaultSetupError> {
+        let base = Url::parse(&config.server).map_err(|_| VaultSetupError::Server)?;
+        if !matches!(base.scheme(), "http" | "https") || base.cannot_be_a_base() {
+            return Err(VaultSetupError::Server);
+        }
+        let mut builder = Client::builder()
+            .default_headers(default_headers(config, token.as_ref())?)
+            // A redirect would carry the token to a server that nobody named.
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(config.timeout.min(Duration::from_secs(5)))
+            .timeout(config.timeout);
+        if let Some(pem) = &config.ca_pem {
+            let certificates =
+                Certificate::from_pem_bundle(pem).map_err(|_| VaultSetupError::CaBundle)?;
+            if certificates.is_empty() {
+                return Err(VaultSetupError::CaBundle);
+            }
+            builder = builder.tls_certs_only(certificates);
+        }
+        let http = builder
+            .build()
+            .map_err(|error| VaultSetupError::Tls(root_cause(&error)))?;
+        Ok(Self {
+            http,
+            shown: shown_url(&base),
+            base,
+            timeout: config.timeout,
+            retries: config.retries,
+            token,
+        })
+    }
+
+    /// Returns the server's URL as messages show it: without credentials and query.
+    pub fn server(&self) -> &str {
+        &self.shown
+    }
+
+    /// Reads `path` (mount and all, without `/v1`) and returns the whole JSON answer.
+    ///
+    /// `version` is a KV v2 version number. A 404 is [`VaultError::NotFound`], whether the secret never was or was deleted.
+    pub async fn read(&self, path: &str, version: Option<&str>) -> Result<SecretBytes, VaultError> {
+        let mut url = self.url(path)?;
+        if let Some(version) = version {
+            url.query_pairs_mut().append_pair("version", version);
+        }
+        let response = self.get(url, path).await?;
+        self.body(response, path).await
+    }
+
+    /// Asks Vault whether the token is valid, without making or renewing one.
+    pub async fn lookup_self(&self) -> Result<(), VaultError> {
+        let path = "auth/token/lookup-self";
+        self.get(self.url(path)?, path).await.map(drop)
+    }
+
+    /// Sends the request, and again as the retry settings say.
+    async fn get(&self, url: Url, path: &str) -> Result<Response, VaultError> {
+        let mut left = self.retries.count;
+        loop {
+            let answer = self.get_once(url.clone(), path).await;
+            match answer {
+                Err(
+                    VaultError::Status { status: 412, .. }
+                    | VaultError::Unavailable { status: 500.., .. },
+                ) if left > 0 => {
+                    left -= 1;
+                    tokio::time::sleep(self.retries.wait).await;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    async fn get_once(&self, url: Url, path: &str) -> Result<Response, VaultError> {
+        let response = self
+            .http
+            .get(url)
+            .send()
+            .await
+            .map_err(|error| self.transport(&error))?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status();
+        let detail = self.detail(response).await;
+        Err(self.refusal(status, path, detail))
+    }
+
+    fn refusal(&self, status: StatusCode, path: &str, detail: String) -> VaultError {
+        let (server, path) = (self.shown.clone(), path.to_owned());
+        match status.as_u16() {
+            404 if detail.is_empty() => VaultError::NotFound { server, path },
+            404 => VaultError::NoMount {
+                server,
+                path,
+                detail,
+            },
+            403 => VaultError::Forbidden {
+                server,
+                path,
+                detail: or_else(detail, "permission denied"),
+            },
+            status @ (429 | 500..) => VaultError::Unavailable {
+                server,
+                status,
+                detail: or_else(detail, meaning(status)),
+            },
+            status => VaultError::Status {
+                server,
+                path,
+                status,
+                detail: or_else(detail, meaning(status)),
+            },
+        }
+    }
+
+    fn transport(&self, error: &reqwest::Error) -> VaultError {
+        if error.is_timeout() {
+            return VaultError::Timeout {
+                server: self.shown.clone(),
+                seconds: self.timeout.as_secs(),
+            };
+        }
+        VaultError::Connect {
+            server: self.shown.clone(),
+            cause: root_cause(error),
+        }
+    }
+
+    /// Returns the server's `errors`, cleaned, and empty when it gave none.
+    ///
+    /// The token is cut out should a proxy have echoed it.
+    async fn detail(&self, response: Response) -> String {
+        #[derive(Deserialize)]
+        struct Refusal {
+            #[serde(default)]
+            errors: Vec<String>,
+        }
+        let Ok(bytes) = limited(response).await else {
+            return String::new();
+        };
+        let Ok(refusal) = serde_json::from_slice::<Refusal>(&bytes) else {
+            return String::new();
+        };
+        let mut text = refusal.errors.join("; ").replace(['\n', '\t'], " ");
+        if let Some(token) = self.token.as_ref().filter(|token| !token.is_empty()) {
+            text = text.replace(token.expose(), "(token)");
+        }
+        cleaned(&text)
+    }
+
+    async fn body(&self, response: Response, path: &str) -> Result<SecretBytes, VaultError> {
+        match limited(response).await {
+            Ok(bytes) => Ok(SecretBytes::new(bytes)),
+            Err(Body::Transport(error)) => Err(self.transport(&error)),
+            Err(Body::TooLarge) => Err(self.malformed(
+                path,
+                &format!("it is larger than {} MiB", LARGEST_ANSWER >> 20),
+            )),
+        }
+    }
+
+    /// Makes the error for an answer whose JSON is not what the API promises.
+    pub fn malformed(&self, path: &str, what: &str) -> VaultError {
+        VaultError::Malformed {
+            server: self.shown.clone(),
+            path: path.to_owned(),
+            what: what.to_owned(),
+        }
+    }
+
+    /// Makes the error for a version that was deleted or destroyed.
+    pub fn not_found(&self, path: &str) -> VaultError {
+        VaultError::NotFound {
+            server: self.shown.clone(),
+            path: path.to_owned(),
+        }
+    }
+
+    /// Builds the URL; every segment is escaped, empty ones are dropped as the original's client does.
+    fn url(&self, path: &str) -> Result<Url, VaultError> {
+        let refused = || VaultError::Path {
+            path: path.to_owned(),
+        };
+        let mut url = self.base.clone();
+        url.set_query(None);
+        url.set_fragment(None);
+        let mut segments = url.path_segments_mut().map_err(|()| refused())?;
+        segments.pop_if_empty().push("v1");
+        for segment in path.split('/').filter(|segment| !segment.is_empty()) {
+            if matches!(segment, "." | "..") {
+                return Err(refused());
+            }
+            segments.push(segment);
+        }
+        drop(segments);
+        Ok(url)
+    }
+}
+
+impl fmt::Debug for VaultClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VaultClient")
+            .field("server", &self.shown)
+            .finish_non_exhaustive()
+    }
+}
+
+fn default_headers(
+    config: &VaultConfig,
+    token: Option<&SecretString>,
+) -> Result<HeaderMap, VaultSetupError> {
+    let mut headers = HeaderMap::new();
+    // Vault's agents and proxies refuse requests without it.
+    headers.insert("x-vault-request", HeaderValue::from_static("true"));
+    for (name, value) in &config.headers {
+        let refused = || VaultSetupError::Header(name.clone());
+        let header = HeaderName::try_from(name.as_str()).map_err(|_| refused())?;
+        let mut value = HeaderValue::try_from(value.as_str()).map_err(|_| refused())?;
+        value.set_sensitive(true);
+        headers.insert(header, value);
+    }
+    if let Some(namespace) = config.namespace.as_ref().filter(|name| !name.is_empty()) {
+        let value = HeaderValue::try_from(namespace.as_str())
+            .map_err(|_| VaultSetupError::Header("X-Vault-Namespace".to_owned()))?;
+        headers.insert("x-vault-namespace", value);
+    }
+    if let Some(token) = token {
+        let mut value =
+            HeaderValue::try_from(token.expose()).map_err(|_| VaultSetupError::Token)?;
+        value.set_sensitive(true);
+        headers.insert("x-vault-token", value);
+    }
+    Ok(headers)
+}
+
+enum Body {
+    Transport(reqwest::Error),
+    TooLarge,
+}
+
+async fn limited(mut response: Response) -> Result<Vec<u8>, Body> {
+    let expected = response.content_length().unwrap_or(16 * 1024);
+    if expected > LARGEST_ANSWER as u64 {
+        return Err(Body::TooLarge);
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(expected).unwrap_or_default());
+    while let Some(chunk) = response.chunk().await.map_err(Body::Transport)? {
+        if bytes.len() + chunk.len() > LARGEST_ANSWER {
+            return Err(Body::TooLarge);
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
+}
+
+fn shown_url(url: &Url) -> String {
+    let mut shown = url.clone();
+    let _ = shown.set_username("");
+    let _ = shown.set_password(None);
+    shown.set_query(None);
+    shown.set_fragment(None);
+    shown.as_str().trim_end_matches('/').to_owned()
+}
+
+fn or_else(detail: String, otherwise: &str) -> String {
+    if detail.is_empty() {
+        otherwise.to_owned()
+    } else {
+        detail
+    }
+}
+
+/// What Vault's documentation says a status without text means.
+fn meaning(status: u16) -> &'static str {
+    match status {
+        301 | 302 | 307 | 308 => {
+            "it redirects to another server; name the active node in spec.provider.vault.server"
+        }
+        400 => "the request is not valid",
+        412 => "the node has not caught up yet",
+        429 => "it is a standby node, or a rate limit was reached",
+        472 | 473 => "it is a standby node that cannot answer reads",
+        501 => "it is not initialised",
+        503 => "it is sealed or down for maintenance",
+        _ => "no reason given",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(server: &str) -> VaultConfig {
+        VaultConfig {
+            server: server.to_owned(),
+            namespace: None,
+            headers: BTreeMap::new(),
+            ca_pem: None,
+            timeout: Duration::from_secs(1),
+            retries: Retries::default(),
+        }
+    }
+
+    fn client(server: &str) -> VaultClient {
+        VaultClient::new(
+            &config(server),
+            Some(SecretString::new("s.canary".to_owned())),
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn urls_are_joined_and_escaped() {
+        let vault = client("https://vault.example/base/");
+        let url = vault.url("secret/data//a b/c?d%2f#e").unwrap();
+        assert_eq!(
+            url.as_str(),
+            "https://vault.example/base/v1/secret/data/a%20b/c%3Fd%252f%23e"
+        );
+        for path in ["secret/../sys/raw", "a/./b", ".."] {
+            assert!(
+                matches!(vault.url(path), Err(VaultError::Path { .. })),
+                "{path}"
+            );
+        }
+    }
+
+    #[test]
+    fn credentials_in_the_url_are_not_shown() {
+        let vault = client("https://user:canary@vault.example/base?x=canary");
+        assert_eq!(vault.server(), "https://vault.example/base");
+        assert!(!format!("{vault:?}").contains("canary"));
+    }
+
+    #[test]
+    fn setup_errors_name_the_cause() {
+        let refused = |config: &VaultConfig, token: &str| {
+            VaultClient::new(config, Some(SecretString::new(token.to_owned()))).unwrap_err()
+        };
+        assert_eq!(
+            refused(&config("vault.example"), "t"),
+            VaultSetupError::Server
+        );
+        assert_eq!(
+            refused(&config("file:///etc"), "t"),
+            VaultSetupError::Server
+        );
+        assert_eq!(
+            refused(&config("http://v"), "token\n"),
+            VaultSetupError::Token
+        );
+        let mut bad = config("http://v");
+        bad.ca_pem = Some(b"no certificate".to_vec());
+        assert_eq!(refused(&bad, "t"), VaultSetupError::CaBundle);
+        let mut bad = config("http://v");
+        bad.headers.insert("a b".to_owned(), "c".to_owned());
+        assert_eq!(
+            refused(&bad, "t"),
+            VaultSetupError::Header("a b".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_404_with_words_is_not_a_missing_secret() {
+        let vault = client("http://v");
+        let missing = vault.refusal(StatusCode::NOT_FOUND, "secret/data/a", String::new());
+        assert!(matches!(missing, VaultError::NotFound { .. }));
+        let mount = vault.refusal(
+            StatusCode::NOT_FOUND,
+            "secret/data/a",
+            "no handler for route".to_owned(),
+        );
+        assert!(matches!(mount, VaultError::NoMount { .. }));
+        let sealed = vault.refusal(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "secret/data/a",
+            String::new(),
+        );
+        assert_eq!(
+            sealed.to_string(),
+            "Vault at http://v answered 503: it is sealed or down for maintenance"
+        );
+        assert!(sealed.is_outage() && !mount.is_outage());
+    }
+
+    #[tokio::test]
+    async fn a_closed_port_is_an_outage() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let error = client(&format!("http://{address}"))
+            .read("secret/data/a", None)
+            .await
+            .unwrap_err();
+        assert!(matches!(error, VaultError::Connect { .. }), "{error}");
+        assert!(error.is_outage());
+        assert!(error.to_string().contains("refused"), "{error}");
+    }
+}
