@@ -8,3 +8,4 @@ pub mod queue;
 pub mod secret_object;
 pub mod secret_watch;
 pub mod shutdown;
+pub mod view;

@@ -22,6 +22,7 @@ pub const GROUP: &str = "bitnami.com";
     singular = "sealedsecret",
     namespaced,
     status = "SealedSecretStatus",
+    derive = "PartialEq",
     schema = "disabled"
 )]
 #[serde(rename_all = "camelCase")]
