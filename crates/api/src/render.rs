@@ -6,7 +6,7 @@
 
 use serde_json::{Value, json};
 
-use crate::sealed_secret;
+use crate::{external_secret, sealed_secret, secret_store};
 
 /// One rendered CRD.
 #[derive(Clone, Debug)]
@@ -19,10 +19,24 @@ pub struct Crd {
 
 /// Returns every CRD that we serve, in file name order.
 pub fn all() -> Vec<Crd> {
-    vec![Crd {
-        file: "sealedsecrets.yaml",
-        document: sealed_secret::crd(),
-    }]
+    vec![
+        Crd {
+            file: "clustersecretstores.yaml",
+            document: secret_store::cluster_crd(),
+        },
+        Crd {
+            file: "externalsecrets.yaml",
+            document: external_secret::crd(),
+        },
+        Crd {
+            file: "sealedsecrets.yaml",
+            document: sealed_secret::crd(),
+        },
+        Crd {
+            file: "secretstores.yaml",
+            document: secret_store::crd(),
+        },
+    ]
 }
 
 /// Names of one custom resource kind.
