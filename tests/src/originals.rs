@@ -1,0 +1,34 @@
+//! The original tools that ours are compared with, each in its pinned version and with an empty environment.
+
+use anyhow::Result;
+
+use crate::bed::{Cache, Tool};
+use crate::program::Program;
+
+/// sops 3.13.3, whose format we follow.
+pub fn sops() -> Result<Program> {
+    Ok(Program::new(Cache::open()?.tool(Tool::Sops3133)?))
+}
+
+/// sops 3.11.0, an older one in wide use.
+pub fn sops_3_11() -> Result<Program> {
+    Ok(
+        Program::new(Cache::open()?.tool(Tool::Sops3110)?)
+            .env("SOPS_DISABLE_VERSION_CHECK", "true"),
+    )
+}
+
+/// kubeseal 0.38.4.
+pub fn kubeseal() -> Result<Program> {
+    Ok(Program::new(Cache::open()?.tool(Tool::Kubeseal)?))
+}
+
+/// age 1.3.2.
+pub fn age() -> Result<Program> {
+    Ok(Program::new(Cache::open()?.tool(Tool::Age)?))
+}
+
+/// age-keygen 1.3.2.
+pub fn age_keygen() -> Result<Program> {
+    Ok(Program::new(Cache::open()?.tool(Tool::AgeKeygen)?))
+}
