@@ -1,0 +1,95 @@
+#!/usr/bin/env bash
+# `make verify`: every suite with its full count (SELKIE_FULL=1), one after the other.
+#
+# A suite that passed is not run again for the same sources, so an interrupted run goes on where it stopped. The summary,
+# docs/verification/DATE.md, is to be committed; it is written when the last suite has passed.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+cache=${SELKIE_CACHE:?set by the Makefile}
+began=$SECONDS
+
+# The sources as they are, committed or not; what this script writes does not count.
+sources=$(git ls-files --cached --others --exclude-standard -- . ':!docs/verification' | sort | xargs -d '\n' sha256sum 2> /dev/null | sha256sum | cut -c1-16)
+state=$cache/verify/$sources
+mkdir -p "$state"
+
+suites() {
+	local package
+	for package in $(cargo metadata --locked --no-deps --format-version 1 | python3 -c 'import json, sys; print(*sorted(p["name"] for p in json.load(sys.stdin)["packages"] if p["name"] != "compat"))'); do
+		echo "$package"
+	done
+	for package in tests/tests/*.rs; do
+		echo "compat/$(basename "$package" .rs)"
+	done
+}
+
+run() { # SUITE
+	case $1 in
+	compat/*) cargo test --locked --package compat --test "${1#compat/}" -- --nocapture ;;
+	*) cargo test --locked --package "$1" -- --nocapture ;;
+	esac
+}
+
+failed=()
+for suite in $(suites); do
+	result=$state/${suite/\//-}
+	if [ -e "$result.passed" ]; then
+		echo "$suite: passed before"
+		continue
+	fi
+	start=$SECONDS
+	echo "$suite: running"
+	if SELKIE_FULL=1 run "$suite" > "$result.log" 2>&1; then
+		echo $((SECONDS - start)) > "$result.passed"
+		echo "$suite: passed in $((SECONDS - start)) s"
+	else
+		failed+=("$suite")
+		echo "$suite: FAILED, see $result.log"
+	fi
+done
+if [ ${#failed[@]} -gt 0 ]; then
+	echo "verify: failed: ${failed[*]}; the others will not be run again for these sources" >&2
+	exit 1
+fi
+
+bench=$state/bench
+if [ ! -e "$bench.passed" ]; then
+	echo "bench: running"
+	env -u SELKIE_BIN_DIR make --no-print-directory bench > "$bench.log" 2>&1 || {
+		echo "verify: make bench failed, see $bench.log" >&2
+		exit 1
+	}
+	touch "$bench.passed"
+fi
+
+summary=docs/verification/$(date -u +%F).md
+mkdir -p docs/verification
+{
+	echo "# Verification of $(date -u +%F)"
+	echo
+	echo "\`make verify\` at commit $(git rev-parse --short HEAD)$(git diff --quiet HEAD -- . ':!docs/verification' || echo ', with changes that were not committed'), sources $sources."
+	echo
+	echo "- Machine: $(nproc) cores, $(awk '/MemTotal/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo), $(uname -sr)"
+	echo "- $(rustc --version); $(go version | cut -d' ' -f3); $(python3 --version)"
+	echo
+	echo "| suite | passed | seconds |"
+	echo "| --- | --- | --- |"
+	for suite in $(suites); do
+		result=$state/${suite/\//-}
+		# A suite may be several programs; a package has one for each test file and its documentation.
+		passed=$(awk '/^test result: ok\./ { sum += $4 } END { print sum + 0 }' "$result.log")
+		echo "| $suite | $passed | $(cat "$result.passed") |"
+	done
+	echo
+	echo "## Counts that the suites report"
+	echo
+	grep -h -o 'verified: .*' "$state"/*.log | sed 's/^verified: /- /' | sort -u || echo "None."
+	echo
+	echo "## make bench"
+	echo
+	echo '```'
+	cat "$bench.log"
+	echo '```'
+} > "$summary"
+echo "verify: all passed in $((SECONDS - began)) s; the summary is $summary, to be committed"
