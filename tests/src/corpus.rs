@@ -23,7 +23,11 @@ pub struct Sample {
 impl Sample {
     /// Returns a `.sops.yaml` with this file's rule for one age recipient.
     pub fn config(&self, recipient: &str) -> String {
-        let rule = self.rule.as_deref().map(|rule| format!("    {rule}\n")).unwrap_or_default();
+        let rule = self
+            .rule
+            .as_deref()
+            .map(|rule| format!("    {rule}\n"))
+            .unwrap_or_default();
         format!("creation_rules:\n  - age: {recipient}\n{rule}")
     }
 }
@@ -35,7 +39,10 @@ pub fn load() -> Result<Vec<Sample>> {
         .with_context(|| folder.display().to_string())?
         .map(|entry| Ok(entry?.path()))
         .collect::<Result<_>>()?;
-    paths.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+    paths.retain(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "yaml")
+    });
     paths.sort();
     paths.iter().map(|path| sample(path)).collect()
 }
@@ -43,14 +50,24 @@ pub fn load() -> Result<Vec<Sample>> {
 fn sample(path: &Path) -> Result<Sample> {
     let beside = |extension: &str| -> Result<Option<Vec<u8>>> {
         let path = path.with_extension(extension);
-        if path.exists() { Ok(Some(fs::read(&path)?)) } else { Ok(None) }
+        if path.exists() {
+            Ok(Some(fs::read(&path)?))
+        } else {
+            Ok(None)
+        }
     };
     let line = |extension: &str| -> Result<Option<String>> {
-        let Some(bytes) = beside(extension)? else { return Ok(None) };
+        let Some(bytes) = beside(extension)? else {
+            return Ok(None);
+        };
         Ok(Some(String::from_utf8(bytes)?.trim_end().to_owned()))
     };
     Ok(Sample {
-        name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+        name: path
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned(),
         bytes: fs::read(path)?,
         rule: line("rule")?,
         error: line("error")?,

@@ -13,7 +13,8 @@ use crate::program::{Finished, Program};
 use crate::selkie::selkie;
 
 /// A throw-away age identity (sops-format.md 23).
-pub const IDENTITY: &str = "AGE-SECRET-KEY-19H6GXE7LPFQ6RYQYP7Q7K9FF0KK6H77T08LCYSMV478SD2W36LEQLUSGLY";
+pub const IDENTITY: &str =
+    "AGE-SECRET-KEY-19H6GXE7LPFQ6RYQYP7Q7K9FF0KK6H77T08LCYSMV478SD2W36LEQLUSGLY";
 /// The recipient of [`IDENTITY`].
 pub const RECIPIENT: &str = "age1khs6jtqk496puwsuttey2nwe6x6jds7z44vd02vr7haesw5x3yysysry4x";
 
@@ -87,7 +88,11 @@ impl Folder {
 /// Runs a check for every item on all cores and returns one line for each that failed.
 ///
 /// The check returns what is wrong; an error of it counts as a failure too.
-pub fn failures<T: Sync>(items: &[T], name: impl Fn(&T) -> String + Sync, check: impl Fn(&T) -> Result<()> + Sync) -> Vec<String> {
+pub fn failures<T: Sync>(
+    items: &[T],
+    name: impl Fn(&T) -> String + Sync,
+    check: impl Fn(&T) -> Result<()> + Sync,
+) -> Vec<String> {
     let next = AtomicUsize::new(0);
     let failures = Mutex::new(Vec::new());
     let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
@@ -103,7 +108,9 @@ pub fn failures<T: Sync>(items: &[T], name: impl Fn(&T) -> String + Sync, check:
             });
         }
     });
-    let mut failures = failures.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut failures = failures
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner);
     failures.sort();
     failures
 }

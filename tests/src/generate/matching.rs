@@ -20,7 +20,11 @@ pub struct Mismatch {
 
 impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}: expected {}, found {:?}", self.line, self.expected, self.found)
+        write!(
+            f,
+            "line {}: expected {}, found {:?}",
+            self.line, self.expected, self.found
+        )
     }
 }
 
@@ -91,14 +95,22 @@ fn run(pieces: &[Piece], text: &str, ends: Ends) -> Result<(), Mismatch> {
         None => "the end".to_owned(),
     };
     let line = text[..at].matches('\n').count() + 1;
-    Err(Mismatch { line, expected, found: excerpt(&text[at..]) })
+    Err(Mismatch {
+        line,
+        expected,
+        found: excerpt(&text[at..]),
+    })
 }
 
 fn ends_encrypted(piece: &Piece, text: &str) -> Vec<usize> {
     match piece.role {
         Role::Fixed => literally(&piece.text, text),
         Role::Leaf { quoted, .. } => {
-            let quote = piece.text.chars().next().filter(|c| matches!(c, '"' | '\''));
+            let quote = piece
+                .text
+                .chars()
+                .next()
+                .filter(|c| matches!(c, '"' | '\''));
             match quote {
                 Some(quote) => in_quotes(quote, text),
                 None => {
@@ -133,7 +145,9 @@ fn ends_decrypted(piece: &Piece, text: &str) -> Vec<usize> {
             } else {
                 // A canonical form stands on one line, of a like length.
                 let line = text.find(['\n', '\r']).unwrap_or(text.len());
-                (1..=line).filter(|&end| text.is_char_boundary(end)).collect()
+                (1..=line)
+                    .filter(|&end| text.is_char_boundary(end))
+                    .collect()
             }
         }
         Role::Loose => Vec::new(),
@@ -141,7 +155,11 @@ fn ends_decrypted(piece: &Piece, text: &str) -> Vec<usize> {
 }
 
 fn literally(expected: &str, text: &str) -> Vec<usize> {
-    if text.starts_with(expected) { vec![expected.len()] } else { Vec::new() }
+    if text.starts_with(expected) {
+        vec![expected.len()]
+    } else {
+        Vec::new()
+    }
 }
 
 /// Returns the end of one `ENC[...]` at the front of the text. Nothing in it can be a `]` but its end.
@@ -155,12 +173,18 @@ fn ciphertext(text: &str) -> Option<usize> {
 
 fn in_quotes(quote: char, text: &str) -> Vec<usize> {
     let inner = text.strip_prefix(quote).and_then(ciphertext);
-    inner.filter(|&end| text[1 + end..].starts_with(quote)).map(|end| end + 2).into_iter().collect()
+    inner
+        .filter(|&end| text[1 + end..].starts_with(quote))
+        .map(|end| end + 2)
+        .into_iter()
+        .collect()
 }
 
 fn block(text: &str) -> Vec<usize> {
     let start = text.len() - text.trim_start_matches([' ', '\n', '\r']).len();
-    let Some(end) = ciphertext(&text[start..]) else { return Vec::new() };
+    let Some(end) = ciphertext(&text[start..]) else {
+        return Vec::new();
+    };
     let tail = &text[start + end..];
     let blank = tail.len() - tail.trim_start_matches(['\n', '\r']).len();
     (0..=blank).map(|extra| start + end + extra).collect()
@@ -170,8 +194,16 @@ fn block(text: &str) -> Vec<usize> {
 fn loose_ends(next: Option<&Piece>, text: &str) -> Vec<usize> {
     match next {
         None => vec![text.len()],
-        Some(Piece { text: fixed, role: Role::Fixed }) => text.match_indices(fixed.as_str()).map(|(at, _)| at).collect(),
-        Some(_) => (0..=text.len().min(4000)).filter(|&at| text.is_char_boundary(at)).collect(),
+        Some(Piece {
+            text: fixed,
+            role: Role::Fixed,
+        }) => text
+            .match_indices(fixed.as_str())
+            .map(|(at, _)| at)
+            .collect(),
+        Some(_) => (0..=text.len().min(4000))
+            .filter(|&at| text.is_char_boundary(at))
+            .collect(),
     }
 }
 
@@ -185,16 +217,32 @@ mod tests {
     use super::*;
 
     fn case(pieces: &[(&str, Role)]) -> Case {
-        let pieces = pieces.iter().map(|(text, role)| Piece { text: (*text).to_owned(), role: *role }).collect();
-        Case { seed: 0, rule: Rule::Default, mac_only_encrypted: false, pieces, comments: Vec::new() }
+        let pieces = pieces
+            .iter()
+            .map(|(text, role)| Piece {
+                text: (*text).to_owned(),
+                role: *role,
+            })
+            .collect();
+        Case {
+            seed: 0,
+            rule: Rule::Default,
+            mac_only_encrypted: false,
+            pieces,
+            comments: Vec::new(),
+        }
     }
 
-    const LEAF: Role = Role::Leaf { quoted: false, exact: true };
+    const LEAF: Role = Role::Leaf {
+        quoted: false,
+        exact: true,
+    };
 
     #[test]
     fn accepts_a_ciphertext_in_the_place_of_a_leaf() {
         let case = case(&[("a: ", Role::Fixed), ("'x'", LEAF), (" # c\n", Role::Fixed)]);
-        let text = "a: 'ENC[AES256_GCM,data:eA==,iv:aQ==,tag:dA==,type:str]' # c\nsops:\n    mac: x\n";
+        let text =
+            "a: 'ENC[AES256_GCM,data:eA==,iv:aQ==,tag:dA==,type:str]' # c\nsops:\n    mac: x\n";
         assert_eq!(case.check_encrypted(text), Ok(()));
         assert_eq!(case.check_decrypted("a: 'x' # c\n"), Ok(()));
     }
@@ -215,7 +263,13 @@ mod tests {
 
     #[test]
     fn finds_its_way_back_after_loose_text() {
-        let case = case(&[("a: ", Role::Fixed), ("*x", Role::Loose), ("\nb: ", Role::Fixed), ("1", LEAF), ("\n", Role::Fixed)]);
+        let case = case(&[
+            ("a: ", Role::Fixed),
+            ("*x", Role::Loose),
+            ("\nb: ", Role::Fixed),
+            ("1", LEAF),
+            ("\n", Role::Fixed),
+        ]);
         let text = "a: \n    b: y\n\nb: ENC[AES256_GCM,data:eA==,iv:aQ==,tag:dA==,type:int]\n";
         assert_eq!(case.check_encrypted(text), Ok(()));
     }

@@ -185,7 +185,9 @@ pub(super) const FLOW: &[Spelling] = &[
 ];
 
 /// Scalars that no rule encrypts (sops-format.md 2.4).
-pub(super) const NEVER: &[&str] = &["null", "~", "Null", "NULL", "", "\"\"", "''", "{}", "[]", "[ ]", "{ }"];
+pub(super) const NEVER: &[&str] = &[
+    "null", "~", "Null", "NULL", "", "\"\"", "''", "{}", "[]", "[ ]", "{ }",
+];
 
 /// Keys: plain, quoted, unicode, with characters that the AAD joins with.
 pub(super) const KEYS: &[(&str, &str)] = &[

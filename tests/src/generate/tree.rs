@@ -4,7 +4,17 @@ use super::random::Random;
 use super::scalars::{BLOCK, FLOW, KEYS, NEVER, Spelling};
 use super::{Case, Piece, Role, Rule};
 
-const COMMENTS: &[&str] = &[" note", " Проверка", "tight", " has # inside", "# doubled", "  wide", " key: value", " 日本語", " 'quote"];
+const COMMENTS: &[&str] = &[
+    " note",
+    " Проверка",
+    "tight",
+    " has # inside",
+    "# doubled",
+    "  wide",
+    " key: value",
+    " 日本語",
+    " 'quote",
+];
 const LINES: &[&str] = &[
     "line of text",
     "key: value",
@@ -98,7 +108,11 @@ impl Tree {
 
     fn finish(mut self, seed: u64) -> Case {
         if !self.kept_tail && self.random.chance(20) {
-            if let Some(last) = self.pieces.last_mut().filter(|piece| piece.text.ends_with('\n')) {
+            if let Some(last) = self
+                .pieces
+                .last_mut()
+                .filter(|piece| piece.text.ends_with('\n'))
+            {
                 last.text.pop();
             }
         } else if !self.kept_tail && self.random.chance(15) {
@@ -140,7 +154,11 @@ impl Tree {
 
     /// Writes the entries of a block mapping. `inline` says that the first stands behind a `- `.
     fn mapping(&mut self, indent: usize, depth: usize, matched: bool, inline: bool) {
-        let entries = if depth == 0 { 3 + self.random.below(5) } else { 1 + self.random.below(4) };
+        let entries = if depth == 0 {
+            3 + self.random.below(5)
+        } else {
+            1 + self.random.below(4)
+        };
         let mut merged = false;
         for i in 0..entries {
             let first_inline = inline && i == 0;
@@ -251,9 +269,16 @@ impl Tree {
         let step = [2, 2, 4, 1][self.random.below(4)];
         let lead = self.sequence_depth == 0 && self.random.chance(25);
         let chomp = self.random.pick(&["", "-", "+"]);
-        let indicator = if lead || self.random.chance(25) { step.to_string() } else { String::new() };
-        let header =
-            if self.random.chance(50) { format!(" |{indicator}{chomp}") } else { format!(" |{chomp}{indicator}") };
+        let indicator = if lead || self.random.chance(25) {
+            step.to_string()
+        } else {
+            String::new()
+        };
+        let header = if self.random.chance(50) {
+            format!(" |{indicator}{chomp}")
+        } else {
+            format!(" |{chomp}{indicator}")
+        };
         self.fixed(&header);
         if self.random.chance(self.comment_rate) {
             self.line_comment(&[" "]);
@@ -298,7 +323,8 @@ impl Tree {
         let margin = " ".repeat(indent + 2);
         let header = self.random.pick(&[">", ">-", ">+", ">2"]);
         let gap = if self.random.chance(40) { "\n" } else { "" };
-        let text = format!(" {header}\n{margin}folded text\n{margin}goes on\n{gap}{margin}and ends");
+        let text =
+            format!(" {header}\n{margin}folded text\n{margin}goes on\n{gap}{margin}and ends");
         self.loose(text, matched);
         self.fixed("\n");
         self.kept_tail = header == ">+";
@@ -308,7 +334,8 @@ impl Tree {
     fn multi_line(&mut self, indent: usize, matched: bool) {
         let margin = " ".repeat(indent + 1);
         let quote = self.random.pick(&["", "\"", "'"]);
-        let text = format!(" {quote}first words\n{margin} second line\n\n{margin}after a gap{quote}");
+        let text =
+            format!(" {quote}first words\n{margin} second line\n\n{margin}after a gap{quote}");
         self.loose(text, matched);
         self.end_of_line();
     }
@@ -365,12 +392,17 @@ impl Tree {
     }
 
     fn alias(&mut self, mapping: bool, matched: bool) {
-        let candidates: Vec<usize> =
-            (0..self.anchors.len()).filter(|&i| self.anchors[i].is_mapping || !mapping).collect();
-        let Anchor { name, is_clear, .. } = &self.anchors[candidates[self.random.below(candidates.len())]];
+        let candidates: Vec<usize> = (0..self.anchors.len())
+            .filter(|&i| self.anchors[i].is_mapping || !mapping)
+            .collect();
+        let Anchor { name, is_clear, .. } =
+            &self.anchors[candidates[self.random.below(candidates.len())]];
         let text = format!("*{name}");
-        let role =
-            if *is_clear && self.is_selected(matched) == Some(false) { Role::Fixed } else { Role::Loose };
+        let role = if *is_clear && self.is_selected(matched) == Some(false) {
+            Role::Fixed
+        } else {
+            Role::Loose
+        };
         self.piece(text, role);
     }
 
@@ -396,7 +428,11 @@ impl Tree {
 
     fn remember(&mut self, name: Option<String>, is_mapping: bool, matched: bool) {
         let is_clear = self.is_selected(matched) == Some(false);
-        self.anchors.extend(name.map(|name| Anchor { name, is_mapping, is_clear }));
+        self.anchors.extend(name.map(|name| Anchor {
+            name,
+            is_mapping,
+            is_clear,
+        }));
     }
 
     /// Returns a key as written, with its colon, and as read.
@@ -407,8 +443,12 @@ impl Tree {
             Rule::Default if self.random.chance(8) => format!("{name}{n}_unencrypted"),
             Rule::UnencryptedSuffix if self.random.chance(25) => format!("{name}{n}_clear"),
             Rule::EncryptedSuffix if self.random.chance(30) => format!("{name}{n}_secret"),
-            Rule::EncryptedRegex if self.random.chance(30) => format!("{}{n}", self.random.pick(&["data", "secret"])),
-            Rule::UnencryptedRegex if self.random.chance(25) => format!("{}{n}", self.random.pick(&["meta", "kind"])),
+            Rule::EncryptedRegex if self.random.chance(30) => {
+                format!("{}{n}", self.random.pick(&["data", "secret"]))
+            }
+            Rule::UnencryptedRegex if self.random.chance(25) => {
+                format!("{}{n}", self.random.pick(&["meta", "kind"]))
+            }
             _ => format!("{name}{n}"),
         };
         (format!("{quote}{name}{quote}:"), name)
@@ -440,16 +480,27 @@ impl Tree {
         let role = match self.is_selected(matched) {
             Some(false) => Role::Fixed,
             _ if text.starts_with('!') => Role::Loose,
-            Some(true) => Role::Leaf { quoted: flow, exact },
+            Some(true) => Role::Leaf {
+                quoted: flow,
+                exact,
+            },
             None => Role::Maybe { exact },
         };
         // sops prints a clear minus zero as `-0`, reads that as the integer 0 and fails on its own MAC.
-        let text = if text == "-0.0" && !matches!(role, Role::Leaf { .. }) { "0.5" } else { text };
+        let text = if text == "-0.0" && !matches!(role, Role::Leaf { .. }) {
+            "0.5"
+        } else {
+            text
+        };
         self.piece(text.to_owned(), role);
     }
 
     fn loose(&mut self, text: String, matched: bool) {
-        let role = if self.is_selected(matched) == Some(false) { Role::Fixed } else { Role::Loose };
+        let role = if self.is_selected(matched) == Some(false) {
+            Role::Fixed
+        } else {
+            Role::Loose
+        };
         self.piece(text, role);
     }
 
@@ -520,8 +571,14 @@ impl Tree {
     fn fixed(&mut self, text: &str) {
         self.kept_tail &= text.trim().is_empty();
         match self.pieces.last_mut() {
-            Some(Piece { text: last, role: Role::Fixed }) => last.push_str(text),
-            _ => self.pieces.push(Piece { text: text.to_owned(), role: Role::Fixed }),
+            Some(Piece {
+                text: last,
+                role: Role::Fixed,
+            }) => last.push_str(text),
+            _ => self.pieces.push(Piece {
+                text: text.to_owned(),
+                role: Role::Fixed,
+            }),
         }
     }
 
