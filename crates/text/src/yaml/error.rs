@@ -1,0 +1,106 @@
+//! Errors: positions and reasons, never the text of the input.
+
+use std::fmt;
+
+/// Why a text is not YAML that this crate takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ParseError {
+    /// 1-based.
+    pub line: usize,
+    /// 1-based, in characters.
+    pub column: usize,
+    /// In bytes.
+    pub offset: usize,
+    /// What is wrong and, where known, what to do. Never quotes the input.
+    pub reason: String,
+}
+
+impl ParseError {
+    pub(crate) fn at(source: &str, offset: usize, reason: impl Into<String>) -> Self {
+        let (line, column) = line_column(source, offset);
+        Self { line, column, offset, reason: reason.into() }
+    }
+}
+
+impl fmt::Display for ParseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}, column {}: {}", self.line, self.column, self.reason)
+    }
+}
+
+impl std::error::Error for ParseError {}
+
+/// Why a scalar has no value under its tag.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+#[error("line {line}, column {column}: {reason}")]
+pub struct ResolveError {
+    /// 1-based.
+    pub line: usize,
+    /// 1-based, in characters.
+    pub column: usize,
+    /// Names the tags, never the text.
+    pub reason: String,
+}
+
+/// Why an alias was not expanded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExpandError {
+    /// The node is no alias.
+    #[error("line {line}, column {column}: not an alias")]
+    NotAnAlias {
+        /// 1-based.
+        line: usize,
+        /// 1-based, in characters.
+        column: usize,
+    },
+    /// The copies together are larger than the limit.
+    #[error(
+        "line {line}, column {column}: the copy of this alias has more than {limit} nodes; write the values out by hand"
+    )]
+    TooLarge {
+        /// 1-based.
+        line: usize,
+        /// 1-based, in characters.
+        column: usize,
+        /// In nodes.
+        limit: usize,
+    },
+}
+
+/// The 1-based line and column, in characters, of a byte offset. Line breaks are those of
+/// go-yaml: CR LF, CR, LF, NEL, LS, PS.
+pub(crate) fn line_column(source: &str, offset: usize) -> (usize, usize) {
+    let (mut line, mut column) = (1, 1);
+    let mut chars = source.char_indices().peekable();
+    while let Some((at, c)) = chars.next() {
+        if at >= offset {
+            break;
+        }
+        match c {
+            '\u{feff}' if at == 0 => {}
+            '\r' if matches!(chars.peek(), Some((_, '\n'))) => {}
+            '\r' | '\n' | '\u{85}' | '\u{2028}' | '\u{2029}' => {
+                line += 1;
+                column = 1;
+            }
+            _ => column += 1,
+        }
+    }
+    (line, column)
+}
+
+/// The text of bytes that may be in an encoding we do not take.
+pub(crate) fn text_of(source: &[u8]) -> Result<&str, ParseError> {
+    if source.starts_with(&[0xff, 0xfe]) || source.starts_with(&[0xfe, 0xff]) {
+        let reason = "the file is UTF-16; save it as UTF-8";
+        return Err(ParseError { line: 1, column: 1, offset: 0, reason: reason.to_owned() });
+    }
+    std::str::from_utf8(source).map_err(|error| {
+        let offset = error.valid_up_to();
+        let valid = std::str::from_utf8(&source[..offset]).unwrap_or_default();
+        ParseError::at(valid, offset, "invalid UTF-8; save the file as UTF-8")
+    })
+}

@@ -1,0 +1,269 @@
+//! The parsed stream: documents, nodes in one arena, comments as byte spans.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::ops::Range;
+
+/// Bounds on what [`super::parse`] takes. Lengths are in bytes, counts in nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Deepest nesting of collections. go-yaml itself stops at 10,000.
+    pub max_depth: usize,
+    /// Longest source text, in bytes.
+    pub max_bytes: usize,
+    /// Most nodes in all documents together, aliases counted as one.
+    pub max_nodes: usize,
+    /// Most nodes of one document after every alias is replaced by its copy.
+    pub max_alias_expansion: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_depth: 2_000,
+            max_bytes: 256 << 20,
+            max_nodes: 20_000_000,
+            max_alias_expansion: 4_000_000,
+        }
+    }
+}
+
+/// The place of a node in its [`Stream`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(pub(crate) u32);
+
+impl NodeId {
+    /// The position in the stream's arena: nodes are numbered in source order, parents first.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// What a node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Keys and values, alternating in [`Node::children`].
+    Mapping,
+    /// Items.
+    Sequence,
+    /// Text.
+    Scalar,
+    /// A reference to an anchored node.
+    Alias,
+}
+
+/// How a node is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Style {
+    /// Collection by indentation.
+    Block,
+    /// Collection in braces or brackets.
+    Flow,
+    /// Scalar without quotes; also aliases.
+    Plain,
+    /// `'text'`.
+    SingleQuoted,
+    /// `"text"`.
+    DoubleQuoted,
+    /// `|`.
+    Literal,
+    /// `>`.
+    Folded,
+}
+
+/// One comment line: from `#` to before the line break.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Comment {
+    /// Where the comment is, its `#` included.
+    pub span: Range<usize>,
+}
+
+/// What a block scalar does with the line breaks at its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Chomping {
+    /// `-`: none is kept.
+    Strip,
+    /// No indicator: one is kept.
+    Clip,
+    /// `+`: all are kept.
+    Keep,
+}
+
+/// How a block scalar is laid out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Block {
+    /// The indicators, from `|` or `>` to before blanks, comment or line break.
+    pub header: Range<usize>,
+    /// The chomping indicator.
+    pub chomping: Chomping,
+    /// The indentation indicator, 1 to 9.
+    pub indicator: Option<u8>,
+    /// Column where the text's lines begin, 0-based.
+    pub indent: usize,
+    /// Column of the collection that holds the scalar; -1 at the root.
+    pub parent: i32,
+    /// The text reaches the end of the source and its last line has no line break.
+    pub open: bool,
+}
+
+/// One node.
+#[derive(Debug, Clone)]
+pub struct Node<'s> {
+    /// What it is.
+    pub kind: Kind,
+    /// How it is written.
+    pub style: Style,
+    /// The explicit tag with its handle resolved (`tag:yaml.org,2002:str`, `!foo`, `!`).
+    pub tag: Option<Cow<'s, str>>,
+    /// The anchor's name.
+    pub anchor: Option<&'s str>,
+    /// The decoded text of a scalar, the name of an alias, else empty.
+    pub value: Cow<'s, str>,
+    /// The node without tag and anchor. Quotes are inside. A block scalar reaches from its header
+    /// to before the line break of its last line (with `+`, of its last blank line). A block
+    /// collection reaches from its first to its last child. An empty node is an empty range.
+    pub span: Range<usize>,
+    /// Tag and anchor, with what is between them.
+    pub properties: Option<Range<usize>>,
+    /// Items, or key, value, key, value.
+    pub children: Vec<NodeId>,
+    /// The node an alias points to.
+    pub target: Option<NodeId>,
+    /// The node that holds this one; `None` for the content of a document.
+    pub parent: Option<NodeId>,
+    /// How a block scalar is laid out.
+    pub block: Option<Box<Block>>,
+    /// go-yaml's `HeadComment`.
+    pub head: Vec<Comment>,
+    /// go-yaml's `LineComment`.
+    pub line: Vec<Comment>,
+    /// go-yaml's `FootComment`.
+    pub foot: Vec<Comment>,
+    /// Where go-yaml puts `Line` and `Column` (tag and anchor included): byte offset, 0-based
+    /// line and 0-based column in characters.
+    pub(crate) start: (usize, usize),
+}
+
+impl Node<'_> {
+    /// 1-based line as go-yaml's `Node.Line`.
+    #[must_use]
+    pub fn line_number(&self) -> usize {
+        self.start.0 + 1
+    }
+
+    /// 1-based column in characters as go-yaml's `Node.Column`.
+    #[must_use]
+    pub fn column_number(&self) -> usize {
+        self.start.1 + 1
+    }
+}
+
+/// One document.
+#[derive(Debug, Clone)]
+pub struct Document {
+    /// The root node; `None` when the document is empty.
+    pub root: Option<NodeId>,
+    /// The root node, an empty scalar when the document is empty.
+    pub content: NodeId,
+    /// From the first byte after the previous document's end to the end of this one, markers
+    /// included. The spans of all documents are disjoint and in order.
+    pub span: Range<usize>,
+    /// `---`.
+    pub start_marker: Option<Range<usize>>,
+    /// `...`.
+    pub end_marker: Option<Range<usize>>,
+    /// go-yaml's `HeadComment` of the document.
+    pub head: Vec<Comment>,
+    /// go-yaml's `FootComment` of the document.
+    pub foot: Vec<Comment>,
+}
+
+/// A parsed stream.
+#[derive(Debug, Clone)]
+pub struct Stream<'s> {
+    pub(crate) source: &'s str,
+    pub(crate) nodes: Vec<Node<'s>>,
+    pub(crate) documents: Vec<Document>,
+    pub(crate) limits: Limits,
+}
+
+/// Two keys of one mapping that go-yaml's decoder takes for the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DuplicateKey {
+    /// The earlier key.
+    pub first: NodeId,
+    /// The later key.
+    pub second: NodeId,
+}
+
+impl<'s> Stream<'s> {
+    /// The documents in order. A stream of comments only has none.
+    #[must_use]
+    pub fn documents(&self) -> &[Document] {
+        &self.documents
+    }
+
+    /// The node of an id that this stream gave out.
+    #[must_use]
+    pub fn node(&self, id: NodeId) -> &Node<'s> {
+        &self.nodes[id.index()]
+    }
+
+    /// All nodes in source order, parents before children.
+    pub fn nodes(&self) -> impl Iterator<Item = (NodeId, &Node<'s>)> {
+        (0..).map(NodeId).zip(self.nodes.iter())
+    }
+
+    /// The text that was parsed.
+    #[must_use]
+    pub fn source(&self) -> &'s str {
+        self.source
+    }
+
+    /// The text of a comment after its `#`.
+    #[must_use]
+    pub fn comment_text(&self, comment: &Comment) -> &'s str {
+        &self.source[comment.span.start + 1..comment.span.end]
+    }
+
+    /// The 1-based line and column, in characters, of a byte offset.
+    #[must_use]
+    pub fn line_column(&self, offset: usize) -> (usize, usize) {
+        super::error::line_column(self.source, offset)
+    }
+
+    /// Entries of a mapping as (key, value); empty for other nodes.
+    pub fn entries(&self, mapping: NodeId) -> impl Iterator<Item = (NodeId, NodeId)> + '_ {
+        let node = self.node(mapping);
+        let children: &[NodeId] = match node.kind {
+            Kind::Mapping => &node.children,
+            _ => &[],
+        };
+        children.chunks_exact(2).map(|pair| (pair[0], pair[1]))
+    }
+
+    /// The node itself, or what an alias points to.
+    #[must_use]
+    pub fn target(&self, id: NodeId) -> NodeId {
+        self.node(id).target.unwrap_or(id)
+    }
+
+    /// The first pair of keys that go-yaml's decoder refuses as duplicates, anywhere in a
+    /// document: same kind and same text, whatever their tags (decode.go, `mapping`).
+    #[must_use]
+    pub fn duplicate_key(&self, document: usize) -> Option<DuplicateKey> {
+        let mut pending = vec![self.documents.get(document)?.content];
+        while let Some(id) = pending.pop() {
+            let mut seen = HashMap::new();
+            for (key, _) in self.entries(id) {
+                let node = self.node(key);
+                if let Some(first) = seen.insert((node.kind, node.value.as_ref()), key) {
+                    return Some(DuplicateKey { first, second: key });
+                }
+            }
+            pending.extend(self.node(id).children.iter().rev());
+        }
+        None
+    }
+}
