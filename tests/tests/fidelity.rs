@@ -8,7 +8,7 @@ use compat::generate::{Case, seeds, without_metadata};
 use compat::sops_file::{By, Folder, RECIPIENT, failures};
 
 fn report(what: &str, total: usize, failures: &[String]) {
-    println!("{what}: {} of {total} pass", total - failures.len());
+    println!("verified: {what}: {} of {total} pass", total - failures.len());
     assert!(
         failures.is_empty(),
         "{what}: {} of {total} fail:\n{}",
