@@ -14,26 +14,36 @@ sources=$(git ls-files --cached --others --exclude-standard -- . ':!docs/verific
 state=$cache/verify/$sources
 mkdir -p "$state"
 
-suites() {
-	local package
-	for package in $(cargo metadata --locked --no-deps --format-version 1 | python3 -c 'import json, sys; print(*sorted(p["name"] for p in json.load(sys.stdin)["packages"] if p["name"] != "compat"))'); do
-		echo "$package"
-	done
-	for package in tests/tests/*.rs; do
-		echo "compat/$(basename "$package" .rs)"
-	done
-}
+# One line for each test program of the workspace: name, program, folder of its package. The build is that of `make test`.
+programs=$state/programs
+if ! cargo test --locked --workspace --no-run --message-format=json-render-diagnostics 2> /dev/null | python3 -c '
+import json, os, sys
+for line in sys.stdin:
+    message = json.loads(line)
+    if message.get("executable") and message["profile"]["test"]:
+        folder = os.path.dirname(message["manifest_path"])
+        target = message["target"]
+        kind = "" if target["kind"] == ["test"] else target["kind"][0] + "-"
+        print(os.path.relpath(folder).replace("/", "-") + "-" + kind + target["name"], message["executable"], folder)
+' | sort > "$programs"; then
+	echo "verify: the test programs do not build; see cargo test --workspace --no-run" >&2
+	exit 1
+fi
+suites=$(cut -d' ' -f1 "$programs")" documentation"
 
 run() { # SUITE
-	case $1 in
-	compat/*) cargo test --locked --package compat --test "${1#compat/}" -- --nocapture ;;
-	*) cargo test --locked --package "$1" -- --nocapture ;;
-	esac
+	if [ "$1" = documentation ]; then
+		cargo test --locked --workspace --doc
+		return
+	fi
+	local program folder
+	read -r _ program folder < <(grep "^$1 " "$programs")
+	(cd "$folder" && CARGO_MANIFEST_DIR=$folder "$program" --nocapture)
 }
 
 failed=()
-for suite in $(suites); do
-	result=$state/${suite/\//-}
+for suite in $suites; do
+	result=$state/$suite
 	if [ -e "$result.passed" ]; then
 		echo "$suite: passed before"
 		continue
@@ -75,9 +85,9 @@ mkdir -p docs/verification
 	echo
 	echo "| suite | passed | seconds |"
 	echo "| --- | --- | --- |"
-	for suite in $(suites); do
-		result=$state/${suite/\//-}
-		# A suite may be several programs; a package has one for each test file and its documentation.
+	for suite in $suites; do
+		result=$state/$suite
+		# The documentation tests of the workspace are many programs.
 		passed=$(awk '/^test result: ok\./ { sum += $4 } END { print sum + 0 }' "$result.log")
 		echo "| $suite | $passed | $(cat "$result.passed") |"
 	done

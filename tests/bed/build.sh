@@ -39,6 +39,7 @@ main() {
 	go_version=$(GOTOOLCHAIN=local go env GOVERSION GOARCH)
 	mkdir -p "$bin" "$cache/stamps" "$cache/logs" "$cache/originals"
 	if every_step_is_made "${steps[@]}"; then
+		echo "test bed: all there, in $cache"
 		return
 	fi
 	exec 9> "$cache/lock"
