@@ -31,7 +31,8 @@ impl Cache {
         &self.root
     }
 
-    /// Returns the path of a program after a check, once in a process, that it is there and has the pinned version.
+    /// Returns the path of a program after a check, once in a process, that it is there and has the
+    /// pinned version.
     pub fn tool(&self, tool: Tool) -> Result<PathBuf> {
         static CHECKED: OnceLock<Mutex<HashSet<Tool>>> = OnceLock::new();
         let path = self.root.join("bin").join(tool.file_name());
@@ -54,7 +55,8 @@ impl Cache {
         Ok(command)
     }
 
-    /// Returns the folder of the CRDs of an original: `external-secrets` or `sealed-secrets`, one YAML file for each resource.
+    /// Returns the folder of the CRDs of an original: `external-secrets` or `sealed-secrets`, one
+    /// YAML file for each resource.
     pub fn original_crds(&self, project: &str) -> Result<PathBuf> {
         let path = self.root.join("originals").join(project);
         ensure!(
@@ -148,10 +150,11 @@ impl Tool {
     }
 }
 
-/// Returns the folder of this process for data and logs of servers, `SELKIE_CACHE/runs/PROGRAM-PID`.
+/// Returns the folder of this process for data and logs of servers,
+/// `SELKIE_CACHE/runs/PROGRAM-PID`.
 ///
-/// It stays after the process, so that a failure can be looked into; the folders of ended runs are removed by later ones, but
-/// for the newest ten.
+/// Logs and keys stay after the process, so that a failure can be looked into. Later runs remove
+/// the data of ended ones, and their folders but for the newest ten.
 pub fn run_folder() -> Result<&'static Path> {
     static RUN: OnceLock<(PathBuf, File)> = OnceLock::new();
     if RUN.get().is_none() {
@@ -173,6 +176,10 @@ pub fn new_folder(name: &str) -> Result<PathBuf> {
         .tempdir_in(run_folder()?)?;
     Ok(folder.keep())
 }
+
+/// The folder, in that of a server, of what is of no use after its end: etcd's alone is 64 MiB or
+/// more.
+pub const DATA: &str = "data";
 
 /// The held lock of a run folder says that its process lives.
 const LOCK: &str = "lock";
@@ -198,7 +205,8 @@ fn make_run_folder(runs: &Path) -> Result<(PathBuf, File)> {
     Ok((folder.keep(), lock))
 }
 
-/// Removes the folders of ended runs, but for the newest ten. Another process may do the same: a failure means nothing.
+/// Removes the data of ended runs, and their folders but for the newest ten. Another process may do
+/// the same: a failure means nothing.
 fn remove_ended(runs: &Path) {
     let mut ended: Vec<(SystemTime, PathBuf)> = fs::read_dir(runs)
         .into_iter()
@@ -216,7 +224,13 @@ fn remove_ended(runs: &Path) {
         })
         .collect();
     ended.sort();
-    for (_, path) in ended.iter().rev().skip(10) {
-        let _ = fs::remove_dir_all(path);
+    for (position, (_, path)) in ended.iter().rev().enumerate() {
+        if position >= 10 {
+            let _ = fs::remove_dir_all(path);
+            continue;
+        }
+        for server in fs::read_dir(path).into_iter().flatten().flatten() {
+            let _ = fs::remove_dir_all(server.path().join(DATA));
+        }
     }
 }

@@ -37,7 +37,8 @@ pub struct Controller {
 }
 
 impl Controller {
-    /// Settings of a controller whose own namespace is `namespace`: the usual rights, no further arguments.
+    /// Settings of a controller whose own namespace is `namespace`: the usual rights, no further
+    /// arguments.
     pub fn with(namespace: &str) -> Settings {
         Settings {
             arguments: Vec::new(),
@@ -58,7 +59,8 @@ impl Controller {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// The address that serves the sealing certificate, for `selkie seal --cert` and `selkie cert --url`.
+    /// The address that serves the sealing certificate, for `selkie seal --cert` and `selkie cert
+    /// --url`.
     pub fn certificate_url(&self) -> String {
         format!("{}/v1/cert.pem", self.url())
     }
@@ -202,7 +204,8 @@ impl Settings {
     }
 }
 
-/// The rights of a controller that serves the whole cluster, and no more (sealed-secrets.md 10, external-secrets.md 19).
+/// The rights of a controller that serves the whole cluster, and no more (sealed-secrets.md 10,
+/// external-secrets.md 19).
 pub fn usual_rights() -> Vec<PolicyRule> {
     vec![
         rule("bitnami.com", &["sealedsecrets"], &["get", "list", "watch"]),

@@ -1,4 +1,5 @@
-//! moto as AWS: Secrets Manager and what it needs of IAM. Its other services answer at the same address.
+//! moto as AWS: Secrets Manager and what it needs of IAM. Its other services answer at the same
+//! address.
 
 use std::time::Duration;
 
@@ -40,9 +41,11 @@ impl Moto {
         Self::start_with(None).await
     }
 
-    /// Starts a server that checks keys and policies, with one user who may do what `policy` (a policy document) allows.
+    /// Starts a server that checks keys and policies, with one user who may do what `policy` (a
+    /// policy document) allows.
     ///
-    /// This client has no rights there: whatever the tests read has to be written by another one, with the returned key.
+    /// This client has no rights there: whatever the tests read has to be written by another one,
+    /// with the returned key.
     pub async fn start_checking(policy: &Value) -> Result<(Self, AccessKey)> {
         // These three actions pass unchecked, everything after them is checked.
         let moto = Self::start_with(Some(3)).await?;
@@ -270,7 +273,8 @@ impl Line {
     }
 }
 
-/// The header that names region and service: moto looks at nothing else in it, unless it checks credentials.
+/// The header that names region and service: moto looks at nothing else in it, unless it checks
+/// credentials.
 fn authorization(service: &str) -> String {
     format!(
         "AWS4-HMAC-SHA256 Credential=bed/20260101/{REGION}/{service}/aws4_request, SignedHeaders=host, Signature=0"

@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::bed::{Cache, Tool, new_folder};
+use crate::bed::{Cache, DATA, Tool, new_folder};
 use crate::server::{Server, free_port, with_new_ports};
 use crate::wait::eventually;
 
@@ -17,7 +17,8 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 /// The root token. It is worth nothing outside of the bed.
 pub const ROOT_TOKEN: &str = "root";
 
-/// A running OpenBao: unsealed, KV version 2 at `secret/`, the token [`ROOT_TOKEN`], a file audit device.
+/// A running OpenBao: unsealed, KV version 2 at `secret/`, the token [`ROOT_TOKEN`], a file audit
+/// device.
 #[derive(Debug)]
 pub struct OpenBao {
     folder: PathBuf,
@@ -38,7 +39,7 @@ impl OpenBao {
     }
 
     async fn start_at(folder: &Path, port: u16, cluster_port: u16) -> Result<Self> {
-        std::fs::create_dir(folder.join("data"))?;
+        std::fs::create_dir(folder.join(DATA))?;
         std::fs::write(config(folder), configuration(folder, port, cluster_port))?;
         let server = start_server(folder)?;
         let mut bao = Self {
@@ -205,7 +206,8 @@ impl OpenBao {
             .count())
     }
 
-    /// Counts the logins, and what stands for one where a token is given: looking the token up or renewing it.
+    /// Counts the logins, and what stands for one where a token is given: looking the token up or
+    /// renewing it.
     pub fn logins(&self) -> Result<usize> {
         let is_login = |path: &str| {
             path.starts_with("auth/") && path.contains("/login")
@@ -285,7 +287,7 @@ struct Keys {
 
 /// The configuration, in HCL. Audit devices cannot be enabled by the API (testbed.md 4).
 fn configuration(folder: &Path, port: u16, cluster_port: u16) -> String {
-    let (data, audit) = (folder.join("data"), audit_log(folder));
+    let (data, audit) = (folder.join(DATA), audit_log(folder));
     format!(
         r#"
 storage "raft" {{

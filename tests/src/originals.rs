@@ -1,4 +1,5 @@
-//! The original tools that ours are compared with, each in its pinned version and with an empty environment.
+//! The original tools that ours are compared with, each in its pinned version and with an empty
+//! environment.
 
 use anyhow::Result;
 

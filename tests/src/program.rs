@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-/// A program and how it shall be run: with an empty environment but for what is given, and an empty standard input.
+/// A program and how it shall be run: with an empty environment but for what is given, and an empty
+/// standard input.
 #[derive(Debug)]
 pub struct Program {
     name: String,
@@ -67,7 +68,8 @@ impl Program {
         self
     }
 
-    /// Gives the command itself, for what has no method here (another user, limits, a kill while it runs).
+    /// Gives the command itself, for what has no method here (another user, limits, a kill while it
+    /// runs).
     pub fn into_command(self) -> Command {
         self.command
     }
@@ -84,7 +86,8 @@ impl Program {
             .with_context(|| format!("{} does not start", self.name))?;
         let mut stdin = child.stdin.take().context("stdin is a pipe")?;
         let output = std::thread::scope(|scope| {
-            // A program may end or print much before it has read all: write beside reading, and a broken pipe is no failure.
+            // A program may end or print much before it has read all: write beside reading, and a
+            // broken pipe is no failure.
             scope.spawn(|| {
                 let _ = stdin.write_all(&self.input);
                 drop(stdin);

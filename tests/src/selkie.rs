@@ -15,8 +15,8 @@ pub fn selkie() -> Result<Program> {
 
 /// Returns the path of a program of this workspace, built from the sources as they are.
 ///
-/// `SELKIE_BIN_DIR` names a folder of built programs (the Makefile sets it); without it, cargo builds the package beside this
-/// process: the first call may take as long as that build.
+/// `SELKIE_BIN_DIR` names a folder of built programs (the Makefile sets it); without it, cargo
+/// builds the package beside this process: the first call may take as long as that build.
 pub fn binary(package: &str, name: &str) -> Result<PathBuf> {
     static BUILT: Mutex<Vec<String>> = Mutex::new(Vec::new());
     if let Some(folder) = std::env::var_os("SELKIE_BIN_DIR") {
@@ -55,7 +55,8 @@ pub fn binary(package: &str, name: &str) -> Result<PathBuf> {
     Ok(target.join("debug").join(name))
 }
 
-/// The target folder that this process was built in: `TARGET/debug/deps/NAME` or `TARGET/debug/NAME`.
+/// The target folder that this process was built in: `TARGET/debug/deps/NAME` or
+/// `TARGET/debug/NAME`.
 fn target_folder() -> Result<PathBuf> {
     let program = std::env::current_exe()?;
     let marked = program

@@ -26,8 +26,8 @@ pub struct Server {
 impl Server {
     /// Starts `command` with its output appended to the file `log`.
     ///
-    /// The kernel kills the server when this process ends, by any cause. The server gets a process group of its own: a Ctrl-C at
-    /// the terminal reaches this process only.
+    /// The kernel kills the server when this process ends, by any cause. The server gets a process
+    /// group of its own: a Ctrl-C at the terminal reaches this process only.
     pub fn start(name: &str, mut command: Command, log: &Path) -> Result<Self> {
         let output = File::options()
             .create(true)
@@ -95,7 +95,8 @@ impl Server {
         }
     }
 
-    /// Sends SIGTERM and waits for the end, at most `limit`; then fails and leaves the server running.
+    /// Sends SIGTERM and waits for the end, at most `limit`; then fails and leaves the server
+    /// running.
     pub fn terminate(&self, limit: Duration) -> Result<ExitStatus> {
         self.signal(Signal::TERM)?;
         let end = Instant::now() + limit;
@@ -120,7 +121,8 @@ impl Server {
         Ok(())
     }
 
-    /// Stops the process as a hanging server would be: connections stay open and nothing is answered.
+    /// Stops the process as a hanging server would be: connections stay open and nothing is
+    /// answered.
     pub fn freeze(&self) -> Result<()> {
         self.signal(Signal::STOP)
     }
@@ -131,7 +133,8 @@ impl Server {
     }
 
     fn signal(&self, signal: Signal) -> Result<()> {
-        // The child is waited for under the same lock, so its id cannot have passed to another process.
+        // The child is waited for under the same lock, so its id cannot have passed to another
+        // process.
         let mut child = self.child();
         if child.try_wait()?.is_none() {
             rustix::process::kill_process(self.pid, signal)?;
@@ -150,14 +153,16 @@ impl Drop for Server {
     }
 }
 
-/// Returns a loopback port that nobody listens on. Another process may take it before it is used: start again with a new one.
+/// Returns a loopback port that nobody listens on. Another process may take it before it is used:
+/// start again with a new one.
 pub fn free_port() -> Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
         .local_addr()?
         .port())
 }
 
-/// Runs `start` again, up to three times, when a server it started lost its port to another process.
+/// Runs `start` again, up to three times, when a server it started lost its port to another
+/// process.
 pub async fn with_new_ports<T, F, Fut>(mut start: F) -> Result<T>
 where
     F: FnMut() -> Fut,
@@ -174,8 +179,8 @@ where
 
 /// Spawns from a thread that never ends.
 ///
-/// The parent death signal comes when the *thread* that forked ends, and a test's thread ends with the test, while a server may
-/// serve the whole process.
+/// The parent death signal comes when the *thread* that forked ends, and a test's thread ends with
+/// the test, while a server may serve the whole process.
 fn spawn(command: Command) -> io::Result<Child> {
     type Request = (Command, Sender<io::Result<Child>>);
     static SPAWNER: OnceLock<Mutex<Sender<Request>>> = OnceLock::new();
@@ -212,7 +217,8 @@ fn spawn_bound(mut command: Command) -> io::Result<Child> {
         }
         Ok(())
     };
-    // SAFETY: between fork and exec the closure makes three system calls; it allocates nothing and takes no lock.
+    // SAFETY: between fork and exec the closure makes three system calls; it allocates nothing and
+    // takes no lock.
     unsafe { command.pre_exec(bind) };
     command.spawn()
 }

@@ -10,7 +10,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// Repeats `look` until it succeeds and returns what it returned.
 ///
-/// Fails with the last error of `look` when `limit` has passed. A look that hangs ends with the limit too.
+/// Fails with the last error of `look` when `limit` has passed. A look that hangs ends with the
+/// limit too.
 pub async fn eventually<T, F, Fut>(limit: Duration, mut look: F) -> Result<T>
 where
     F: FnMut() -> Fut,
@@ -33,7 +34,8 @@ where
     }
 }
 
-/// Checks again and again that `look` succeeds for as long as `span`; fails at once when it does not.
+/// Checks again and again that `look` succeeds for as long as `span`; fails at once when it does
+/// not.
 pub async fn throughout<F, Fut>(span: Duration, mut look: F) -> Result<()>
 where
     F: FnMut() -> Fut,

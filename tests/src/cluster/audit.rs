@@ -6,7 +6,8 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde::Deserialize;
 
-/// What the API server shall log: each request once, when it was answered, without bodies. A watch is logged when it ends.
+/// What the API server shall log: each request once, when it was answered, without bodies. A watch
+/// is logged when it ends.
 pub(super) const POLICY: &str = "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules: [{level: Metadata}]\n";
 
 /// Verbs that change something.

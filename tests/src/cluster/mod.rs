@@ -1,7 +1,7 @@
 //! A Kubernetes control plane: etcd, kube-apiserver, kube-controller-manager (testbed.md 2).
 //!
-//! There is no kubelet: a Pod stays Pending. RBAC, server-side apply, garbage collection, namespace deletion, service-account
-//! tokens and the audit log are real.
+//! There is no kubelet: a Pod stays Pending. RBAC, server-side apply, garbage collection, namespace
+//! deletion, service-account tokens and the audit log are real.
 
 mod access;
 mod audit;
@@ -19,7 +19,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::api::{Api, ObjectMeta, PostParams};
 use tokio::sync::OnceCell;
 
-use crate::bed::{Cache, Tool, new_folder};
+use crate::bed::{Cache, DATA, Tool, new_folder};
 use crate::program::{Finished, Program};
 use crate::server::{Server, free_port, with_new_ports};
 use crate::wait::eventually;
@@ -27,7 +27,8 @@ use crate::wait::eventually;
 /// How long the API server may take to get ready; 3 s on an idle machine.
 const START_LIMIT: Duration = Duration::from_secs(90);
 
-/// The token of the user `admin`, a member of `system:masters`. It is worth nothing outside of the bed.
+/// The token of the user `admin`, a member of `system:masters`. It is worth nothing outside of the
+/// bed.
 const ADMIN_TOKEN: &str = "admin";
 
 /// A running control plane. Its servers end when it is dropped or the process ends.
@@ -45,7 +46,8 @@ pub struct Cluster {
 impl Cluster {
     /// Returns the cluster of this process, started on the first call.
     ///
-    /// The test that calls it has the folder of the server logs in its output, which is shown when it fails.
+    /// The test that calls it has the folder of the server logs in its output, which is shown when
+    /// it fails.
     #[allow(
         clippy::print_stdout,
         reason = "captured by the test harness and shown with a failure"
@@ -62,15 +64,16 @@ impl Cluster {
         Ok(Arc::clone(cluster))
     }
 
-    /// Starts a cluster of its own that serves our CRDs, for tests that freeze its servers or change the CRDs.
+    /// Starts a cluster of its own that serves our CRDs, for tests that freeze its servers or
+    /// change the CRDs.
     pub async fn start() -> Result<Self> {
         Self::start_with(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../crds")).await
     }
 
     /// Starts a cluster of its own that serves the CRDs of a folder.
     ///
-    /// They are there before the controller manager starts: it looks for new kinds only every 30 s, and does not collect what a
-    /// resource of a kind owns before it knows the kind.
+    /// They are there before the controller manager starts: it looks for new kinds only every 30 s,
+    /// and does not collect what a resource of a kind owns before it knows the kind.
     pub async fn start_with(crds: &Path) -> Result<Self> {
         let cache = Cache::open()?;
         with_new_ports(|| start(&cache, crds))
@@ -154,7 +157,8 @@ impl Cluster {
     }
 }
 
-/// Starts the three servers and waits until the API server is ready and its `default` namespace exists.
+/// Starts the three servers and waits until the API server is ready and its `default` namespace
+/// exists.
 async fn start(cache: &Cache, crds: &Path) -> Result<Cluster> {
     let folder = new_folder("cluster")?;
     let (etcd, etcd_url) = start_etcd(cache, &folder)?;
@@ -245,7 +249,7 @@ fn start_etcd(cache: &Cache, folder: &Path) -> Result<(Server, String)> {
     let clients = format!("http://127.0.0.1:{}", free_port()?);
     let peers = format!("http://127.0.0.1:{}", free_port()?);
     let mut command = cache.command(Tool::Etcd)?;
-    command.arg("--data-dir").arg(folder.join("etcd")).args([
+    command.arg("--data-dir").arg(folder.join(DATA)).args([
         format!("--listen-client-urls={clients}"),
         format!("--advertise-client-urls={clients}"),
         format!("--listen-peer-urls={peers}"),
@@ -329,5 +333,6 @@ fn flag(name: &str, path: &Path) -> String {
     format!("{name}={}", path.display())
 }
 
-/// Signs the service-account tokens of the bed: a fixed throw-away key, since making one takes time.
+/// Signs the service-account tokens of the bed: a fixed throw-away key, since making one takes
+/// time.
 const SERVICE_ACCOUNT_KEY: &str = include_str!("service-account.key");

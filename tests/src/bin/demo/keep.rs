@@ -1,4 +1,5 @@
-//! `make demo KEEP=1`: the demo runs in a process of its own that stays, with the servers as its children.
+//! `make demo KEEP=1`: the demo runs in a process of its own that stays, with the servers as its
+//! children.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -12,7 +13,8 @@ use compat::bed::Cache;
 use rustix::process::{Pid, Signal};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Runs the demo in a process of another process group, passes its output on, and returns when the demo is done.
+/// Runs the demo in a process of another process group, passes its output on, and returns when the
+/// demo is done.
 pub(crate) fn start() -> Result<ExitCode> {
     if let Some(pid) = kept()? {
         bail!(

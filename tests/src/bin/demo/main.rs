@@ -1,7 +1,7 @@
 //! `make demo`: the product's main job, step by step, on real servers.
 //!
-//! Every step shows the command, says what to look at and checks it. The first check that fails ends the demo with exit code 1.
-//! Nothing is left running, unless `--keep` asks for it.
+//! Every step shows the command, says what to look at and checks it. The first check that fails
+//! ends the demo with exit code 1. Nothing is left running, unless `--keep` asks for it.
 
 mod keep;
 mod show;
@@ -29,7 +29,8 @@ fn main() -> ExitCode {
     })
 }
 
-/// Runs the steps. With `keep`, stays until a signal ends the process, so that the servers stay too.
+/// Runs the steps. With `keep`, stays until a signal ends the process, so that the servers stay
+/// too.
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn run(keep: bool) -> Result<ExitCode> {
     let mut show = Show::new();
