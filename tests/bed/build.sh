@@ -103,8 +103,9 @@ sealed_secrets() { # COMMAND NAME
 	go_build sealed-secrets "github.com/bitnami/sealed-secrets/cmd/$1" "$2" "-s -w -X main.VERSION=$sealed_secrets"
 }
 
+# Without debugging information, which -s would drop at the end: 14 % less time, 20 % less cache.
 go_build() { # FOLDER PACKAGE NAME LDFLAGS
-	(cd "$1" && go_run build -trimpath -ldflags "$4" -o "$bin/.$3.new" "$2")
+	(cd "$1" && go_run build -trimpath -gcflags=all=-dwarf=false -ldflags "$4" -o "$bin/.$3.new" "$2")
 	mv "$bin/.$3.new" "$bin/$3" # a running server keeps the old file
 }
 
