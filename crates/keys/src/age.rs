@@ -30,7 +30,9 @@ pub enum RecipientError {
         reason: &'static str,
     },
     /// A form that sops takes and Selkie does not yet.
-    #[error("{kind} recipients are not supported yet: `{recipient}`; use an X25519 recipient (age1...)")]
+    #[error(
+        "{kind} recipients are not supported yet: `{recipient}`; use an X25519 recipient (age1...)"
+    )]
     Unsupported {
         /// Post-quantum, plugin or SSH.
         kind: &'static str,
@@ -334,7 +336,8 @@ mod tests {
     use super::*;
 
     /// The identity and entry of the complete file in sops-format.md 23, wrapped by real sops.
-    const SECRET: &str = "AGE-SECRET-KEY-19H6GXE7LPFQ6RYQYP7Q7K9FF0KK6H77T08LCYSMV478SD2W36LEQLUSGLY";
+    const SECRET: &str =
+        "AGE-SECRET-KEY-19H6GXE7LPFQ6RYQYP7Q7K9FF0KK6H77T08LCYSMV478SD2W36LEQLUSGLY";
     const PUBLIC: &str = "age1khs6jtqk496puwsuttey2nwe6x6jds7z44vd02vr7haesw5x3yysysry4x";
     const ENC: &str = "-----BEGIN AGE ENCRYPTED FILE-----
 YWdlLWVuY3J5cHRpb24ub3JnL3YxCi0+IFgyNTUxOSByNjMxMjl1enp1TzlOaWhJ
@@ -424,7 +427,10 @@ F9DfVk7JiONM7rHYQB6hRaV8oatoLff+gURUDTIkbs14TKy7QCBHxg==
         assert_eq!(recipients.len(), 1);
         assert_eq!(recipients[0].to_string(), PUBLIC);
         for (text, part) in [
-            ("age1pq1abc", "post-quantum recipients are not supported yet"),
+            (
+                "age1pq1abc",
+                "post-quantum recipients are not supported yet",
+            ),
             ("age1yubikey1abc", "plugin recipients are not supported yet"),
             ("ssh-ed25519 AAAA", "SSH recipients are not supported yet"),
             ("age1khs6", "is not an age recipient"),
@@ -460,7 +466,10 @@ F9DfVk7JiONM7rHYQB6hRaV8oatoLff+gURUDTIkbs14TKy7QCBHxg==
         let bad = pool.sources()[1].problem.as_deref().unwrap();
         assert!(bad.starts_with("line 2 is not an age identity"), "{bad}");
         let shown = format!("{:?} {pool:?}", pool.sources());
-        assert!(!shown.contains("nonsense") && !shown.contains("19H6GXE"), "{shown}");
+        assert!(
+            !shown.contains("nonsense") && !shown.contains("19H6GXE"),
+            "{shown}"
+        );
     }
 
     #[test]

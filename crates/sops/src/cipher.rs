@@ -212,16 +212,6 @@ impl Ivs {
     }
 }
 
-/// Returns whether `text` reads as an encrypted value, by the same grammar as decryption.
-pub(crate) fn is_encrypted(text: &str) -> bool {
-    Fields::parse(text).is_some()
-}
-
-/// Returns the type that an encrypted text claims, if it is one.
-pub(crate) fn claimed_kind(text: &str) -> Option<Kind> {
-    Kind::parse(Fields::parse(text)?.kind)
-}
-
 /// The four fields of an `ENC[..]` text, still in base64.
 struct Fields<'t> {
     data: &'t str,
@@ -287,17 +277,65 @@ mod tests {
 
     /// sops-format.md 23: AAD, plaintext, type, data, tag.
     const VECTORS: &[(&str, &str, Kind, &str, &str)] = &[
-        ("a:", "hello", Kind::Str, "oiS/qyc=", "s9jMet4pi3DzIEWdLNqE0A=="),
+        (
+            "a:",
+            "hello",
+            Kind::Str,
+            "oiS/qyc=",
+            "s9jMet4pi3DzIEWdLNqE0A==",
+        ),
         ("a:b:", "42", Kind::Int, "/nM=", "tn3rFzHygWTY2eQadincvg=="),
         ("a:b:", "x", Kind::Str, "sg==", "RFhNfxbDNupKycqNT/FCEg=="),
-        ("list:", "True", Kind::Bool, "njOmog==", "a44NL1+QAGy4/RyMDx23BQ=="),
-        ("x:", "3.14", Kind::Float, "+W/i8w==", "9Ehqy/LD2QjLLTZxhaas7w=="),
-        (":", " note", Kind::Comment, "6i+8sy0=", "wsFjvAbzxxqVgIia/hePhg=="),
-        ("d:", "2024-01-01T00:00:00Z", Kind::Time, "+HHh82UuwlhyShJOrOturGjxKLM=", "riBMd0a53/E2Z6+srurX6g=="),
-        ("A:", "multi\nline", Kind::Str, "pzS/syEUnxwsHg==", "dxNXq1aUXxpqSS551lztEQ=="),
+        (
+            "list:",
+            "True",
+            Kind::Bool,
+            "njOmog==",
+            "a44NL1+QAGy4/RyMDx23BQ==",
+        ),
+        (
+            "x:",
+            "3.14",
+            Kind::Float,
+            "+W/i8w==",
+            "9Ehqy/LD2QjLLTZxhaas7w==",
+        ),
+        (
+            ":",
+            " note",
+            Kind::Comment,
+            "6i+8sy0=",
+            "wsFjvAbzxxqVgIia/hePhg==",
+        ),
+        (
+            "d:",
+            "2024-01-01T00:00:00Z",
+            Kind::Time,
+            "+HHh82UuwlhyShJOrOturGjxKLM=",
+            "riBMd0a53/E2Z6+srurX6g==",
+        ),
+        (
+            "A:",
+            "multi\nline",
+            Kind::Str,
+            "pzS/syEUnxwsHg==",
+            "dxNXq1aUXxpqSS551lztEQ==",
+        ),
         ("sec:k:", "v", Kind::Str, "vA==", "6wkZIZbTDQw2DaItGZF9oQ=="),
-        ("a_b:c d:", "yes", Kind::Str, "sySg", "0fZCq8JQsua0iNPq7OdTLw=="),
-        ("ключ:", "é😀", Kind::Str, "CegjWNCe", "bPJD2MQo7mv28ZHYxg98fA=="),
+        (
+            "a_b:c d:",
+            "yes",
+            Kind::Str,
+            "sySg",
+            "0fZCq8JQsua0iNPq7OdTLw==",
+        ),
+        (
+            "ключ:",
+            "é😀",
+            Kind::Str,
+            "CegjWNCe",
+            "bPJD2MQo7mv28ZHYxg98fA==",
+        ),
     ];
 
     #[test]
@@ -336,12 +374,30 @@ mod tests {
         for (text, error) in [
             ("plain".to_owned(), CipherError::NotEncrypted),
             (format!(" {good}"), CipherError::NotEncrypted),
-            (good.replace("data:oiS/qyc=", "data:"), CipherError::NotEncrypted),
-            (good.replace("oiS/qyc=", "oiS/qy\nc="), CipherError::NotEncrypted),
-            (good.replace("oiS/qyc=", "oiS/qyc"), CipherError::Base64("data")),
-            (good.replace("type:str", "type:odd"), CipherError::UnknownType),
-            (good.replace("tag:s9jMet4pi3DzIEWdLNqE0A==", "tag:s9jM"), CipherError::TagLength(3)),
-            (good.replace("iv:ZGVm", "iv:ZGVmZGVm"), CipherError::IvLength(35)),
+            (
+                good.replace("data:oiS/qyc=", "data:"),
+                CipherError::NotEncrypted,
+            ),
+            (
+                good.replace("oiS/qyc=", "oiS/qy\nc="),
+                CipherError::NotEncrypted,
+            ),
+            (
+                good.replace("oiS/qyc=", "oiS/qyc"),
+                CipherError::Base64("data"),
+            ),
+            (
+                good.replace("type:str", "type:odd"),
+                CipherError::UnknownType,
+            ),
+            (
+                good.replace("tag:s9jMet4pi3DzIEWdLNqE0A==", "tag:s9jM"),
+                CipherError::TagLength(3),
+            ),
+            (
+                good.replace("iv:ZGVm", "iv:ZGVmZGVm"),
+                CipherError::IvLength(35),
+            ),
             (good.replace("oiS/", "oiT/"), CipherError::Authentication),
         ] {
             assert_eq!(cipher.decrypt(&text, "a:").unwrap_err(), error, "{text}");

@@ -1,19 +1,47 @@
 //! The SOPS file format: selection, values, MAC, metadata, creation rules.
 //!
-//! No network, no environment, no clock: keys come through two traits, the time as an argument.
+//! No network, no environment, no clock: keys come through two traits ([`MasterKey`] wraps a data
+//! key, [`DataKeySource`] unwraps one), the time is an argument.
+//!
+//! - [`encrypt`] takes a clear file and a plan, and gives the file with ciphertext in the place of
+//!   the selected values; every other byte stays. A file that is encrypted already is an outcome
+//!   of its own; [`add_clear`] encrypts what somebody added to one by hand.
+//! - [`decrypt`] gives the clear file back, or an error that says which leaf or check failed;
+//!   [`extract`] takes one part out of it.
+//! - [`Config`] is `.sops.yaml`; [`manifest::default_selection`] is the rule of a file of
+//!   Kubernetes Secrets that has no other.
 
+mod add_clear;
 mod cipher;
+mod config;
+mod decrypt;
+mod encrypt;
+mod extract;
 mod keys;
 mod mac;
+pub mod manifest;
+mod metadata;
+mod open;
 mod regex;
 mod rfc3339;
 mod selection;
+mod tree;
 mod value;
 
+pub use add_clear::{AddClearError, AddClearOptions, add_clear};
 pub use cipher::CipherError;
+pub use config::{Config, ConfigError, CreationRule, RuleError};
+pub use decrypt::{DecryptError, DecryptOptions, Decrypted, Warning, decrypt};
+pub use encrypt::{
+    AlreadyEncrypted, ClearLeaf, EncryptError, EncryptPlan, Encrypted, Encryption, encrypt,
+};
+pub use extract::{ExtractError, ExtractPath, ExtractPathError, extract};
 pub use keys::{
     DATA_KEY_LEN, DataKey, DataKeyLengthError, DataKeySource, KeyEntry, KeyKind, MasterKey,
     RandomError, UnwrapError, WrapError,
 };
+pub use metadata::{FORMAT_VERSION, MetadataError};
+pub use open::{MacError, NoDataKey};
 pub use regex::RegexError;
 pub use selection::{DEFAULT_UNENCRYPTED_SUFFIX, Selection, SelectionError, SelectionSettings};
+pub use tree::TreeError;

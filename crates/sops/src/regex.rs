@@ -452,7 +452,10 @@ mod tests {
         ] {
             let error = GoRegex::new(pattern).unwrap_err();
             assert_eq!(error.pattern, pattern);
-            assert!(!error.reason.is_empty() && !error.reason.contains('\n'), "{error}");
+            assert!(
+                !error.reason.is_empty() && !error.reason.contains('\n'),
+                "{error}"
+            );
         }
     }
 }

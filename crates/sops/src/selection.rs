@@ -190,14 +190,6 @@ impl Selection {
     pub(crate) fn marks_ciphertext(&self, ciphertext: &str) -> bool {
         matches!(&self.rule, Rule::UnencryptedCommentRegex(regex) if regex.is_match(ciphertext))
     }
-
-    /// Returns whether comments decide, so that the layout of comments matters for values.
-    pub(crate) fn looks_at_comments(&self) -> bool {
-        matches!(
-            self.rule,
-            Rule::UnencryptedCommentRegex(_) | Rule::EncryptedCommentRegex(_)
-        )
-    }
 }
 
 /// Where a walk stands with respect to the rule: one per open container.
@@ -282,14 +274,33 @@ mod tests {
             ("unencrypted_suffix", "_un", &["_un_x"], true),
             ("encrypted_suffix", "_enc", &["a"], false),
             ("encrypted_suffix", "_enc", &["a_enc", "b"], true),
-            ("encrypted_regex", "^(data|stringData)$", &["data", "k"], true),
-            ("encrypted_regex", "^(data|stringData)$", &["metadata", "name"], false),
-            ("encrypted_regex", "^(data|stringData)$", &["a", "data"], true),
+            (
+                "encrypted_regex",
+                "^(data|stringData)$",
+                &["data", "k"],
+                true,
+            ),
+            (
+                "encrypted_regex",
+                "^(data|stringData)$",
+                &["metadata", "name"],
+                false,
+            ),
+            (
+                "encrypted_regex",
+                "^(data|stringData)$",
+                &["a", "data"],
+                true,
+            ),
             ("unencrypted_regex", "^meta", &["metadata", "name"], false),
             ("unencrypted_regex", "^meta", &["data", "name"], true),
         ];
         for (name, text, path, expected) in table {
-            assert_eq!(selects(&rule(name, text), path), *expected, "{name} {path:?}");
+            assert_eq!(
+                selects(&rule(name, text), path),
+                *expected,
+                "{name} {path:?}"
+            );
         }
         assert!(selects(&Selection::default(), &["a"]));
         assert!(!selects(&Selection::default(), &["a_unencrypted"]));
@@ -303,7 +314,11 @@ mod tests {
             ("encrypted_suffix", "_enc", false),
             ("encrypted_regex", "x", false),
         ] {
-            assert_eq!(Scope::root().comment(&rule(name, text), " x"), encrypted, "{name}");
+            assert_eq!(
+                Scope::root().comment(&rule(name, text), " x"),
+                encrypted,
+                "{name}"
+            );
         }
     }
 
@@ -337,7 +352,10 @@ mod tests {
             ..SelectionSettings::default()
         };
         let error = settings.compile().unwrap_err().to_string();
-        assert!(error.starts_with("encrypted_regex: the regular expression `(`"), "{error}");
+        assert!(
+            error.starts_with("encrypted_regex: the regular expression `(`"),
+            "{error}"
+        );
         assert!(!selects(&settings.compile_lenient().unwrap(), &["a"]));
         settings.encrypted_suffix = Some("_x".to_owned());
         assert_eq!(

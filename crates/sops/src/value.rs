@@ -57,6 +57,11 @@ impl Value<'_> {
         value.ok_or(CipherError::Plaintext)
     }
 
+    /// Returns whether this is the empty text, which is never encrypted (sops-format.md 2.4).
+    pub(crate) fn is_empty_text(&self) -> bool {
+        matches!(self, Self::Str(bytes) if bytes.is_empty())
+    }
+
     /// Returns whether two values are the same to sops: type and canonical bytes.
     pub(crate) fn same_as(&self, other: &Value<'_>) -> bool {
         self.kind() == other.kind() && *self.bytes() == *other.bytes()
@@ -104,6 +109,34 @@ pub(crate) fn yaml_float(value: f64) -> String {
     } else {
         plain + ".0"
     }
+}
+
+/// Returns whether a text is a string to go-yaml, yet a boolean or a base-60 number to readers of
+/// YAML 1.1, so that go-yaml's encoder puts it in quotes (sops-format.md 11.5).
+pub(crate) fn is_old_word(text: &str) -> bool {
+    const WORDS: &[&str] = &[
+        "y", "Y", "yes", "Yes", "YES", "n", "N", "no", "No", "NO", "on", "On", "ON", "off", "Off",
+        "OFF",
+    ];
+    WORDS.contains(&text) || is_base_60(text)
+}
+
+/// Matches `^[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?$`.
+fn is_base_60(text: &str) -> bool {
+    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit() || b == b'_');
+    let text = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let mut groups = whole.split(':');
+    let first = groups.next().unwrap_or_default();
+    let rest: Vec<&str> = groups.collect();
+    first.starts_with(|c: char| c.is_ascii_digit())
+        && digits(first)
+        && digits(fraction)
+        && !rest.is_empty()
+        && rest.iter().all(|group| match group.as_bytes() {
+            [b'0'..=b'9'] | [b'0'..=b'5', b'0'..=b'9'] => true,
+            _ => false,
+        })
 }
 
 /// Parses as Go's `strconv.Atoi`: one sign, decimal digits, 64 bits.
@@ -189,7 +222,11 @@ mod tests {
             (f64::INFINITY, "+Inf", ".inf"),
             (f64::NEG_INFINITY, "-Inf", "-.inf"),
             (f64::NAN, "NaN", ".nan"),
-            (1.234_567_890_123_456_8e29, "123456789012345680000000000000", "1.2345678901234568e+29"),
+            (
+                1.234_567_890_123_456_8e29,
+                "123456789012345680000000000000",
+                "1.2345678901234568e+29",
+            ),
             (1e21, "1000000000000000000000", "1e+21"),
         ] {
             assert_eq!(go_float(value), go);
@@ -235,6 +272,27 @@ mod tests {
             assert_eq!(parse_float(text), value, "{text}");
         }
         assert!(parse_float("NaN").unwrap().is_nan());
+    }
+
+    #[test]
+    fn words_of_yaml_1_1_are_known() {
+        for text in [
+            "y",
+            "Yes",
+            "off",
+            "NO",
+            "1:30",
+            "190:20:30",
+            "-1_0:5.5",
+            "+1:59.",
+        ] {
+            assert!(is_old_word(text), "{text}");
+        }
+        for text in [
+            "yEs", "true", "1:60", "1:", ":1", "a:1", "1", "1.5", "1:300", "",
+        ] {
+            assert!(!is_old_word(text), "{text}");
+        }
     }
 
     #[test]

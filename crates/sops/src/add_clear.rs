@@ -1,0 +1,125 @@
+//! Encrypting what somebody added in clear to an encrypted file, under the file's own data key.
+
+use selkie_text::yaml::{self, Edits};
+
+use crate::cipher::{Cipher, Ivs, Kind};
+use crate::decrypt::DecryptError;
+use crate::encrypt::{Encrypted, encrypt_value, timestamp};
+use crate::keys::{DataKeySource, RandomError};
+use crate::mac::Mac;
+use crate::metadata::{self, Metadata};
+use crate::open::{self, Opened};
+use crate::tree::{self, TreeError};
+
+/// How forgotten leaves are added.
+#[derive(Debug, Clone, Copy)]
+pub struct AddClearOptions {
+    /// The time written as `lastmodified`.
+    pub now: jiff::Timestamp,
+    /// Adds though the MAC does not confirm the rest of the file, and confirms it all anew.
+    pub ignore_mac: bool,
+}
+
+/// Why nothing was added.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AddClearError {
+    /// The file does not open.
+    #[error(transparent)]
+    Open(#[from] DecryptError),
+    /// The MAC does not confirm the values that were encrypted before.
+    #[error(
+        "besides the clear values something else was changed: {0}. Look at the difference to the \
+         last good version; --ignore-mac accepts the file as it is"
+    )]
+    Mac(open::MacError),
+    /// A clear leaf stands beneath an alias.
+    #[error("line {line}: {path} is met through an alias; write the value out first")]
+    Alias {
+        /// Its path.
+        path: String,
+        /// Its 1-based line.
+        line: usize,
+    },
+    /// No random bytes.
+    #[error(transparent)]
+    Random(#[from] RandomError),
+    /// A key is not a string, a tag does not fit, aliases multiply.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+}
+
+/// Encrypts the leaves of an encrypted file that its rule selects and that are clear.
+///
+/// Every ciphertext that is there stays byte for byte; `lastmodified` and `mac` are new in every
+/// document. Clear comments that the rule selects are encrypted too. The MAC must confirm the file
+/// without the clear leaves, unless `ignore_mac`.
+pub fn add_clear(
+    source: &str,
+    keys: &dyn DataKeySource,
+    options: &AddClearOptions,
+) -> Result<Encrypted, AddClearError> {
+    let stream = yaml::parse(source, &yaml::Limits::default()).map_err(DecryptError::from)?;
+    let metadata = Metadata::read(&stream).map_err(DecryptError::from)?;
+    let key = open::data_key(&metadata, keys).map_err(DecryptError::from)?;
+    let cipher = Cipher::new(&key);
+    let mut ivs = Ivs::new();
+    let mut edits = Edits::new();
+    let mut before = Mac::new(metadata.mac_only_encrypted);
+    let mut after = before.clone();
+    let (mut values, mut comments) = (0, 0);
+    tree::walk(&stream, &metadata.selection, |leaf| {
+        match open::open(&stream, &leaf, &cipher).map_err(DecryptError::from)? {
+            Opened::Value(_, value, _) => {
+                before.add(&value, true);
+                after.add(&value, true);
+            }
+            Opened::Kept(Some(value)) => {
+                before.add(&value, leaf.selected);
+                after.add(&value, leaf.selected);
+            }
+            Opened::Clear(node, value) => {
+                if leaf.alias.is_some() {
+                    return Err(AddClearError::Alias {
+                        path: leaf.path(),
+                        line: leaf.line(),
+                    });
+                }
+                after.add(&value, true);
+                encrypt_value(
+                    &stream, node, &value, leaf.aad, &cipher, &mut ivs, &mut edits,
+                )?;
+                values += 1;
+            }
+            Opened::ClearComment(comment) if leaf.alias.is_none() => {
+                let text = stream.comment_text(comment);
+                if !open::looks_encrypted(text) {
+                    let token =
+                        cipher.encrypt(text.as_bytes(), leaf.aad, Kind::Comment, &mut ivs)?;
+                    yaml::set_comment(&stream, &mut edits, comment, &token);
+                    comments += 1;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    })?;
+    if !options.ignore_mac {
+        open::check_mac(&metadata, &cipher, &before.finish()).map_err(AddClearError::Mac)?;
+    }
+    let now = timestamp(options.now);
+    let mac = cipher.encrypt(after.finish().as_bytes(), &now, Kind::Str, &mut ivs)?;
+    for block in metadata::blocks(&stream) {
+        for (node, text) in [(block.mac, &mac), (block.last_modified, &now)] {
+            if let Some(node) = node {
+                yaml::set_scalar(&stream, &mut edits, node, text, true);
+            }
+        }
+    }
+    let mut text = edits.apply(source);
+    Ok(Encrypted {
+        text: std::mem::take(&mut *text),
+        values,
+        comments,
+    })
+}

@@ -1,0 +1,257 @@
+//! Decrypting a file: the clear text in place of every ciphertext, the metadata block gone.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use selkie_secret::SecretString;
+use selkie_text::yaml::{self, Edits, NodeId, Scalar, Stream, Style};
+use zeroize::Zeroizing;
+
+use crate::cipher::{Cipher, CipherError};
+use crate::keys::DataKeySource;
+use crate::mac::Mac;
+use crate::metadata::{self, Metadata, MetadataError};
+use crate::open::{self, MacError, NoDataKey, OpenError, Opened};
+use crate::tree::{self, SOPS_KEY, TreeError};
+use crate::value::{self, Value};
+
+/// How a file is decrypted.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct DecryptOptions {
+    /// Leaves the MAC unchecked: a changed clear value is not noticed then.
+    pub ignore_mac: bool,
+}
+
+/// A decrypted file.
+#[derive(Debug)]
+pub struct Decrypted {
+    /// The whole file, without metadata.
+    pub text: SecretString,
+    /// How many values were decrypted.
+    pub values: usize,
+    /// What the user should know though the file opened.
+    pub warnings: Vec<Warning>,
+}
+
+/// Something odd in a file that opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Warning {
+    /// A comment that should be encrypted is not, or was changed (sops-format.md 5.4). It is kept
+    /// as it is in the file.
+    Comment {
+        /// Its 1-based line in the encrypted file.
+        line: usize,
+    },
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Comment { line } => write!(
+                f,
+                "line {line}: possibly unencrypted comment: it was not encrypted, or was changed; \
+                 it is kept as it is"
+            ),
+        }
+    }
+}
+
+/// Why a file does not decrypt. No variant holds a value of the file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecryptError {
+    /// Not YAML.
+    #[error(transparent)]
+    Parse(#[from] yaml::ParseError),
+    /// Not a tree that sops could hold.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// No metadata, or metadata that cannot be used.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+    /// No entry yields the data key.
+    #[error(transparent)]
+    NoDataKey(#[from] NoDataKey),
+    /// A value does not decrypt.
+    #[error("line {line}: {path} does not decrypt: {source}")]
+    Value {
+        /// Its path.
+        path: String,
+        /// Its 1-based line.
+        line: usize,
+        /// Why.
+        source: CipherError,
+    },
+    /// A value that the file's rule selects is clear.
+    #[error(
+        "line {line}: {path} should be encrypted by the file's own rule, but is clear; \
+         if it was added by hand, encrypt it with `selkie encrypt --add-clear`"
+    )]
+    Clear {
+        /// Its path.
+        path: String,
+        /// Its 1-based line.
+        line: usize,
+    },
+    /// The MAC does not confirm the file.
+    #[error(transparent)]
+    Mac(#[from] MacError),
+    /// A document is no mapping.
+    #[error(transparent)]
+    Entry(#[from] yaml::EntryError),
+}
+
+impl From<OpenError> for DecryptError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Tree(error) => Self::Tree(error),
+            OpenError::Leaf { path, line, source } => Self::Value { path, line, source },
+        }
+    }
+}
+
+/// Decrypts `source` with a data key that `keys` unwraps.
+///
+/// Nothing is returned unless every value decrypts and, but for `ignore_mac`, the MAC confirms all
+/// of them (sops-format.md 5.4).
+pub fn decrypt(
+    source: &str,
+    keys: &dyn DataKeySource,
+    options: &DecryptOptions,
+) -> Result<Decrypted, DecryptError> {
+    let stream = yaml::parse(source, &yaml::Limits::default())?;
+    let metadata = Metadata::read(&stream)?;
+    let key = open::data_key(&metadata, keys)?;
+    let cipher = Cipher::new(&key);
+    let mut edits = Edits::new();
+    // The block first: what is put back at the end of a document looks at what goes after it.
+    for block in metadata::blocks(&stream) {
+        yaml::remove_entry(&stream, &mut edits, block.document, SOPS_KEY)?;
+    }
+    let mut mac = Mac::new(metadata.mac_only_encrypted);
+    let mut clear_comments = Vec::new();
+    let mut values = 0;
+    tree::walk(&stream, &metadata.selection, |leaf| {
+        let opened = open::open(&stream, &leaf, &cipher)?;
+        // What is met through an alias is edited where it stands.
+        let in_place = leaf.alias.is_none();
+        match opened {
+            Opened::Value(node, value, spelling) => {
+                mac.add(&value, true);
+                if in_place {
+                    restore(
+                        &stream,
+                        &mut edits,
+                        node,
+                        &value,
+                        &spelling,
+                        metadata.own_spelling,
+                    );
+                    values += 1;
+                }
+            }
+            Opened::Kept(Some(value)) => mac.add(&value, leaf.selected),
+            Opened::Kept(None) | Opened::KeptComment => {}
+            Opened::Clear(..) => {
+                return Err(DecryptError::Clear {
+                    path: leaf.path(),
+                    line: leaf.line(),
+                });
+            }
+            Opened::Comment(comment, text) if in_place => {
+                yaml::set_comment(&stream, &mut edits, comment, &text);
+            }
+            Opened::Element(node, text) if in_place => {
+                restore_element(&stream, &mut edits, node, &text);
+            }
+            Opened::ClearComment(comment) if in_place => clear_comments.push(comment.span.start),
+            Opened::Comment(..) | Opened::Element(..) | Opened::ClearComment(_) => {}
+        }
+        Ok::<(), DecryptError>(())
+    })?;
+    if !options.ignore_mac {
+        open::check_mac(&metadata, &cipher, &mac.finish())?;
+    }
+    let warnings = lines_of(source, clear_comments)
+        .map(|line| Warning::Comment { line })
+        .collect();
+    let mut text = edits.apply(source);
+    Ok(Decrypted {
+        text: SecretString::new(std::mem::take(&mut *text)),
+        values,
+        warnings,
+    })
+}
+
+/// Returns the 1-based lines of offsets, in one pass however many there are.
+fn lines_of(source: &str, mut offsets: Vec<usize>) -> impl Iterator<Item = usize> {
+    offsets.sort_unstable();
+    let (mut line, mut seen) = (1, 0);
+    offsets.into_iter().map(move |offset| {
+        let between = &source.as_bytes()[seen..offset];
+        line += between.iter().filter(|byte| **byte == b'\n').count();
+        seen = offset;
+        line
+    })
+}
+
+/// Puts a value back in the place of its ciphertext.
+fn restore(
+    stream: &Stream<'_>,
+    edits: &mut Edits,
+    node: NodeId,
+    value: &Value<'_>,
+    spelling: &[u8],
+    own_spelling: bool,
+) {
+    let Value::Str(bytes) = value else {
+        let text = spell(value, spelling, own_spelling);
+        yaml::set_scalar_raw(stream, edits, node, &text, false);
+        return;
+    };
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        let binary = Zeroizing::new(format!("!!binary {}", BASE64_STANDARD.encode(bytes)));
+        yaml::set_scalar_raw(stream, edits, node, &binary, false);
+        return;
+    };
+    // In a file of ours a bare ciphertext was a bare text before. In one of sops's it may have been
+    // quoted, and `yes` without quotes is a boolean to readers of YAML 1.1.
+    let plain = stream.node(node).style == Style::Plain;
+    if plain && !own_spelling && value::is_old_word(text) {
+        let quoted = Zeroizing::new(yaml::emit_scalar(text));
+        yaml::set_scalar_raw(stream, edits, node, &quoted, true);
+    } else {
+        yaml::set_scalar(stream, edits, node, text, true);
+    }
+}
+
+/// Returns a number, boolean or time as YAML: as it was encrypted where that reads back to the same
+/// value, else in canonical spelling.
+fn spell(value: &Value<'_>, spelling: &[u8], own_spelling: bool) -> Zeroizing<String> {
+    let spelling = std::str::from_utf8(spelling).unwrap_or_default();
+    let resolved = yaml::resolve_plain(spelling);
+    let same = match (value, resolved) {
+        (Value::Int(a), Scalar::Int(b)) => *a == b,
+        (Value::Float(a), Scalar::Float(b)) => a.to_bits() == b.to_bits(),
+        (Value::Bool(a), Scalar::Bool(b)) => *a == b && own_spelling,
+        _ => false,
+    };
+    Zeroizing::new(match value {
+        _ if same => spelling.to_owned(),
+        Value::Int(value) => value.to_string(),
+        Value::Float(value) => value::yaml_float(*value),
+        Value::Bool(value) => value.to_string(),
+        Value::Time(text) => text.clone(),
+        Value::Str(_) => String::new(),
+    })
+}
+
+/// Turns a sequence element that sops wrote for a comment into a comment again. Where none can
+/// stand (flow style), the element goes.
+fn restore_element(stream: &Stream<'_>, edits: &mut Edits, node: NodeId, text: &str) {
+    if !yaml::item_to_comment(stream, edits, node, text) {
+        yaml::set_scalar(stream, edits, node, text, false);
+    }
+}
