@@ -24,7 +24,10 @@ fn cases() -> Vec<Case> {
 }
 
 fn report(what: &str, total: usize, failures: &[String]) {
-    println!("verified: {what}: {} of {total} pass", total - failures.len());
+    println!(
+        "verified: {what}: {} of {total} pass",
+        total - failures.len()
+    );
     assert!(
         failures.is_empty(),
         "{what}: {} of {total} fail:\n{}",

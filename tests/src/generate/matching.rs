@@ -116,8 +116,7 @@ fn ends_encrypted(piece: &Piece, text: &str) -> Vec<usize> {
                 None => {
                     let mut ends: Vec<usize> = ciphertext(text).into_iter().collect();
                     if quoted {
-                        ends.extend(in_quotes('"', text));
-                        ends.extend(in_quotes('\'', text));
+                        ends.extend(once_plain(text));
                     }
                     ends
                 }
@@ -129,6 +128,7 @@ fn ends_encrypted(piece: &Piece, text: &str) -> Vec<usize> {
             ends.extend(ciphertext(text));
             ends.extend(in_quotes('"', text));
             ends.extend(in_quotes('\'', text));
+            ends.extend(once_plain(text));
             ends.extend(block(text));
             ends
         }
@@ -167,9 +167,12 @@ fn ciphertext(text: &str) -> Option<usize> {
     if !text.starts_with(CIPHERTEXT) {
         return None;
     }
-    let end = text.find(']')? + 1;
-    (!text[..end].contains(['\n', ' '])).then_some(end)
+    let end = text.find([']', '\n', ' ', '\\'])?;
+    text[end..].starts_with(']').then_some(end + 1)
 }
+
+/// The last character of ciphertext that was plain inside a flow collection (0003-sops-layout.md).
+const ESCAPED_END: &str = "\\x5D";
 
 fn in_quotes(quote: char, text: &str) -> Vec<usize> {
     let inner = text.strip_prefix(quote).and_then(ciphertext);
@@ -178,6 +181,16 @@ fn in_quotes(quote: char, text: &str) -> Vec<usize> {
         .map(|end| end + 2)
         .into_iter()
         .collect()
+}
+
+fn once_plain(text: &str) -> Option<usize> {
+    let inner = text
+        .strip_prefix('"')
+        .filter(|inner| inner.starts_with(CIPHERTEXT))?;
+    let end = inner.find([']', '\n', ' ', '\\'])?;
+    let rest = inner[end..].strip_prefix(ESCAPED_END)?;
+    rest.starts_with('"')
+        .then_some(1 + end + ESCAPED_END.len() + 1)
 }
 
 fn block(text: &str) -> Vec<usize> {
