@@ -27,6 +27,7 @@ mod scan_comment;
 mod scan_scalar;
 mod scan_tag;
 mod scanner;
+mod timestamp;
 mod tree;
 
 pub use append::{EntryError, append_entry, remove_entry};
