@@ -282,7 +282,10 @@ pub fn crd() -> Value {
         { "jsonPath": ".spec.target.name" },
         { "jsonPath": ".spec.refreshInterval" },
     ]);
-    let v1beta1 = version("v1beta1", false, columns(), schema());
+    // The API server refuses selectable fields of one version when the schemas of all are equal.
+    let mut older = schema();
+    older["description"] = json!("Values of an external store, kept in a Secret; the same as v1.");
+    let v1beta1 = version("v1beta1", false, columns(), older);
     both_versions(document(names, vec![v1, v1beta1]))
 }
 
