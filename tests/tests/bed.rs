@@ -1,5 +1,6 @@
 //! The test bed itself: each server does what the suites rely on.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,7 @@ use compat::controller::rule;
 use compat::moto::Moto;
 use compat::openbao::OpenBao;
 use compat::originals;
-use compat::server::{Server, free_port};
+use compat::server::{Server, free_port, with_new_ports};
 use compat::wait::eventually;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
@@ -356,6 +357,27 @@ fn a_server_that_ends_at_once_shows_its_log() -> Result<()> {
         error.contains("exit status: 3") && error.contains("what is wrong"),
         "{error}"
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_lost_port_means_another_try() -> Result<()> {
+    let tries = Cell::new(0);
+    let start = || async {
+        tries.set(tries.get() + 1);
+        ensure!(
+            tries.get() == 3,
+            "listen tcp 127.0.0.1:1: bind: address already in use"
+        );
+        Ok(())
+    };
+    with_new_ports(start).await?;
+    let other = with_new_ports(|| async { Err::<(), _>(anyhow::anyhow!("bad configuration")) });
+    assert_eq!(
+        other.await.err().context("it fails")?.to_string(),
+        "bad configuration"
+    );
+    assert_eq!(tries.get(), 3);
     Ok(())
 }
 

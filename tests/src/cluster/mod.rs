@@ -164,36 +164,14 @@ async fn start(cache: &Cache, crds: &Path) -> Result<Cluster> {
     let (etcd, etcd_url) = start_etcd(cache, &folder)?;
     let port = free_port()?;
     let apiserver = start_apiserver(cache, &folder, &etcd_url, port)?;
-    // The API server makes its certificate while it starts, before it listens.
-    let authority = eventually(START_LIMIT, || async {
-        apiserver.check_alive()?;
-        std::fs::read_to_string(folder.join("certs/apiserver.crt"))
-            .context("the API server's certificate")
-    })
-    .await?;
-    let url = format!("https://127.0.0.1:{port}");
-    let kubeconfig = Kubeconfig::write(
-        &folder.join("admin.kubeconfig"),
-        &url,
-        &authority,
-        ADMIN_TOKEN,
-    )?;
-    let client = kubeconfig.client().await?;
-    let namespaces = Api::<Namespace>::all(client.clone());
-    let ready = eventually(START_LIMIT, || async {
-        let answer = client
-            .request_text(http::Request::get("/readyz").body(Vec::new())?)
-            .await?;
-        ensure!(answer == "ok", "/readyz answers {answer}");
-        namespaces.get("default").await?;
-        Ok(())
-    });
+    let ready = eventually(START_LIMIT, || wait_for_apiserver(&folder, port));
     // A server that has ended will not get ready: say so at once.
-    tokio::select! {
+    let kubeconfig = tokio::select! {
         ready = ready => ready?,
         ended = etcd.end() => return Err(ended),
         ended = apiserver.end() => return Err(ended),
-    }
+    };
+    let client = kubeconfig.client().await?;
     let kubectl = cache.tool(Tool::Kubectl)?;
     let program = Program::new(&kubectl)
         .env("KUBECONFIG", kubeconfig.path())
@@ -208,6 +186,22 @@ async fn start(cache: &Cache, crds: &Path) -> Result<Cluster> {
         apiserver,
         etcd,
     })
+}
+
+/// Succeeds when the API server is ready; returns the access of `admin`.
+async fn wait_for_apiserver(folder: &Path, port: u16) -> Result<Kubeconfig> {
+    // It makes its certificate while it starts, before it listens.
+    let certificate = folder.join("certs/apiserver.crt");
+    let authority = std::fs::read_to_string(certificate).context("the server's certificate")?;
+    let url = format!("https://127.0.0.1:{port}");
+    let path = folder.join("admin.kubeconfig");
+    let kubeconfig = Kubeconfig::write(&path, &url, &authority, ADMIN_TOKEN)?;
+    let client = kubeconfig.client().await?;
+    let readyz = http::Request::get("/readyz").body(Vec::new())?;
+    let answer = client.request_text(readyz).await?;
+    ensure!(answer == "ok", "/readyz answers {answer}");
+    Api::<Namespace>::all(client).get("default").await?;
+    Ok(kubeconfig)
 }
 
 async fn install_crds(kubectl: Program, client: &kube::Client, folder: &Path) -> Result<()> {
