@@ -276,9 +276,8 @@ impl Line {
 /// The header that names region and service: moto looks at nothing else in it, unless it checks
 /// credentials.
 fn authorization(service: &str) -> String {
-    format!(
-        "AWS4-HMAC-SHA256 Credential=bed/20260101/{REGION}/{service}/aws4_request, SignedHeaders=host, Signature=0"
-    )
+    let credential = format!("bed/20260101/{REGION}/{service}/aws4_request");
+    format!("AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders=host, Signature=0")
 }
 
 async fn send(request: reqwest::RequestBuilder, action: &str) -> Result<String> {

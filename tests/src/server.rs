@@ -170,11 +170,16 @@ where
 {
     for _ in 0..2 {
         match start().await {
-            Err(error) if format!("{error:#}").contains("address already in use") => {}
+            Err(error) if lost_port(&error) => {}
             result => return result,
         }
     }
     start().await
+}
+
+/// Go's message and Rust's differ in the first letter.
+fn lost_port(error: &anyhow::Error) -> bool {
+    format!("{error:#}").to_lowercase().contains("address already in use")
 }
 
 /// Spawns from a thread that never ends.

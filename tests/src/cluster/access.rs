@@ -29,9 +29,15 @@ impl Kubeconfig {
         let config = json!({
             "apiVersion": "v1",
             "kind": "Config",
-            "clusters": [{"name": "bed", "cluster": {"server": url, "certificate-authority-data": encoded}}],
+            "clusters": [{
+                "name": "bed",
+                "cluster": {"server": url, "certificate-authority-data": encoded},
+            }],
             "users": [{"name": "bed", "user": {"token": token}}],
-            "contexts": [{"name": "bed", "context": {"cluster": "bed", "user": "bed", "namespace": "default"}}],
+            "contexts": [{
+                "name": "bed",
+                "context": {"cluster": "bed", "user": "bed", "namespace": "default"},
+            }],
             "current-context": "bed",
         });
         std::fs::write(path, serde_json::to_vec_pretty(&config)?)

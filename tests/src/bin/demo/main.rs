@@ -9,7 +9,7 @@ mod steps;
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 
 use crate::show::Show;
 use crate::steps::Demo;
@@ -21,7 +21,9 @@ fn main() -> ExitCode {
         Some("--keep") => keep::start(),
         Some("--kept") => run(true),
         Some("--stop") => keep::stop(),
-        Some(other) => Err(anyhow::anyhow!("{other}: no such argument; there are --keep and --stop")),
+        Some(other) => Err(anyhow!(
+            "{other}: no such argument; there are --keep and --stop"
+        )),
     };
     result.unwrap_or_else(|error| {
         Show::error(&error);

@@ -168,14 +168,28 @@ impl Demo {
         let tools = Cache::open()?.root().join("bin");
         let bao = self.bao.url();
         show.step("Still up, until `make demo-stop`");
-        show.say(format_args!("export KUBECONFIG={}", self.cluster.admin().path().display()));
-        show.say(format_args!("export PATH={}:{}:$PATH", programs.display(), tools.display()));
+        show.say(format_args!(
+            "export KUBECONFIG={}",
+            self.cluster.admin().path().display()
+        ));
+        show.say(format_args!(
+            "export PATH={}:{}:$PATH",
+            programs.display(),
+            tools.display()
+        ));
         show.say(format_args!("export BAO_ADDR={bao} BAO_TOKEN={ROOT_TOKEN}"));
         show.say("kubectl get secrets,sealedsecrets,externalsecrets");
-        show.say(format_args!("selkie cert --url {}", self.controller.certificate_url()));
+        show.say(format_args!(
+            "selkie cert --url {}",
+            self.controller.certificate_url()
+        ));
         show.say("bao kv put -mount=secret database/prod username=a password=b");
-        show.say(format_args!("AWS is {}, with any credentials", self.moto.url()));
-        show.say(format_args!("The controller's log is {}", self.controller.server().log_path().display()));
+        show.say(format_args!(
+            "AWS is {}, with any credentials",
+            self.moto.url()
+        ));
+        let log = self.controller.server().log_path();
+        show.say(format_args!("The controller's log is {}", log.display()));
         Ok(())
     }
 
@@ -228,7 +242,8 @@ impl Demo {
         let sops = originals::sops()?
             .folder(&self.folder)
             .env("SOPS_AGE_KEY_FILE", "key.txt");
-        let line = "SOPS_AGE_KEY_FILE=key.txt sops decrypt --output-type json secret.yaml    # the original, 3.13.3";
+        show.say("The original sops, 3.13.3:");
+        let line = "SOPS_AGE_KEY_FILE=key.txt sops decrypt --output-type json secret.yaml";
         let opened = show
             .run(
                 line,
