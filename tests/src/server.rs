@@ -179,7 +179,9 @@ where
 
 /// Go's message and Rust's differ in the first letter.
 fn lost_port(error: &anyhow::Error) -> bool {
-    format!("{error:#}").to_lowercase().contains("address already in use")
+    format!("{error:#}")
+        .to_lowercase()
+        .contains("address already in use")
 }
 
 /// Spawns from a thread that never ends.
