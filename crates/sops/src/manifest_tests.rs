@@ -116,7 +116,7 @@ fn repeated_values_are_found_in_every_form() {
     ] {
         let found = repeats(&annotated(annotation)).unwrap_or_else(|| panic!("{annotation}"));
         assert_eq!(found.line, 6);
-        assert!(found.field.starts_with("metadata.annotations."), "{found}");
+        assert!(found.field.starts_with("metadata.annotations"), "{found}");
         assert!(found.secret.starts_with("stringData."), "{found}");
         let shown = found.to_string();
         assert!(
