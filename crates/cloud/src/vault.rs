@@ -43,7 +43,7 @@ pub struct Retries {
 }
 
 /// Why a client cannot be made. Nothing was sent.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum VaultSetupError {
     /// The server is not an http or https URL.
