@@ -1,5 +1,6 @@
 //! Decrypting a file: the clear text in place of every ciphertext, the metadata block gone.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use base64::Engine as _;
@@ -132,6 +133,7 @@ pub fn decrypt(
     }
     let mut mac = Mac::new(metadata.mac_only_encrypted);
     let mut clear_comments = Vec::new();
+    let mut elements = Vec::new();
     let mut values = 0;
     tree::walk(&stream, &metadata.selection, |leaf| {
         let opened = open::open(&stream, &leaf, &cipher)?;
@@ -163,9 +165,7 @@ pub fn decrypt(
             Opened::Comment(comment, text) if in_place => {
                 yaml::set_comment(&stream, &mut edits, comment, &text);
             }
-            Opened::Element(node, text) if in_place => {
-                restore_element(&stream, &mut edits, node, &text);
-            }
+            Opened::Element(node, text) if in_place => elements.push((node, text)),
             Opened::ClearComment(comment) if in_place => clear_comments.push(comment.span.start),
             Opened::Comment(..) | Opened::Element(..) | Opened::ClearComment(_) => {}
         }
@@ -174,6 +174,7 @@ pub fn decrypt(
     if !options.ignore_mac {
         open::check_mac(&metadata, &cipher, &mac.finish())?;
     }
+    restore_elements(&stream, &mut edits, &elements);
     let warnings = lines_of(source, clear_comments)
         .map(|line| Warning::Comment { line })
         .collect();
@@ -248,10 +249,45 @@ fn spell(value: &Value<'_>, spelling: &[u8], own_spelling: bool) -> Zeroizing<St
     })
 }
 
-/// Turns a sequence element that sops wrote for a comment into a comment again. Where none can
-/// stand (flow style), the element goes.
-fn restore_element(stream: &Stream<'_>, edits: &mut Edits, node: NodeId, text: &str) {
-    if !yaml::item_to_comment(stream, edits, node, text) {
-        yaml::set_scalar(stream, edits, node, text, false);
+/// Turns sequence elements that sops wrote for comments into comments again. A sequence of nothing
+/// else was empty.
+fn restore_elements(
+    stream: &Stream<'_>,
+    edits: &mut Edits,
+    elements: &[(NodeId, Zeroizing<String>)],
+) {
+    let parent = |element: &(NodeId, Zeroizing<String>)| stream.node(element.0).parent;
+    // The elements of one sequence need not follow each other: others may be nested between.
+    let mut by_parent: HashMap<NodeId, Vec<&(NodeId, Zeroizing<String>)>> = HashMap::new();
+    for element in elements {
+        if let Some(parent) = parent(element) {
+            by_parent.entry(parent).or_default().push(element);
+        }
+    }
+    for (sequence, elements) in by_parent {
+        let found = stream.node(sequence);
+        if found.style == Style::Block && elements.len() == found.children.len() {
+            let source = stream.source();
+            let line_start = source[..found.span.start]
+                .rfind('\n')
+                .map_or(0, |at| at + 1);
+            let column = source[line_start..found.span.start].chars().count();
+            let mut text = Zeroizing::new(String::new());
+            for (_, comment) in elements {
+                text.push('#');
+                text.push_str(&comment.replace(['\r', '\n'], " "));
+                text.push('\n');
+                text.push_str(&" ".repeat(column));
+            }
+            text.push_str("[]");
+            edits.replace(found.span.clone(), std::mem::take(&mut *text));
+            continue;
+        }
+        for (node, text) in elements {
+            if !yaml::item_to_comment(stream, edits, *node, text) {
+                // No comment can stand here (flow style): it stays an element, but a clear one.
+                yaml::set_scalar(stream, edits, *node, text, false);
+            }
+        }
     }
 }

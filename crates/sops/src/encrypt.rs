@@ -196,16 +196,14 @@ fn already_encrypted(stream: &Stream<'_>) -> Result<Option<AlreadyEncrypted>, En
     }))
 }
 
-/// Refuses what sops would refuse or lose: duplicate keys (which it notices in the first document
-/// only), and a first document without a place for the metadata.
+/// Refuses what sops refuses: duplicate keys in the first document (it does not look at later ones),
+/// and a first document without a place for the metadata.
 fn check_documents(stream: &Stream<'_>) -> Result<(), EncryptError> {
-    for document in 0..stream.documents().len() {
-        if let Some(keys) = stream.duplicate_key(document) {
-            return Err(EncryptError::DuplicateKey {
-                line: tree::line_of(stream, keys.second),
-                first: tree::line_of(stream, keys.first),
-            });
-        }
+    if let Some(keys) = stream.duplicate_key(0) {
+        return Err(EncryptError::DuplicateKey {
+            line: tree::line_of(stream, keys.second),
+            first: tree::line_of(stream, keys.first),
+        });
     }
     match stream.documents().first().and_then(|first| first.root) {
         Some(root) if is_null(stream, root) => Err(EncryptError::NullDocument {

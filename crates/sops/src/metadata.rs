@@ -48,12 +48,6 @@ pub enum MetadataError {
     /// No entry in any list.
     #[error("no keys found in the sops metadata, so nothing can decrypt the file")]
     NoKeys,
-    /// The data key is split over several groups.
-    #[error(
-        "the data key is split over {0} key groups (Shamir), which is not supported yet; \
-         use sops for this file"
-    )]
-    KeyGroups(usize),
 }
 
 /// The metadata of an encrypted file.
@@ -61,6 +55,8 @@ pub enum MetadataError {
 pub(crate) struct Metadata {
     /// All entries, in the order sops loads them: by kind, each list in file order (7.3).
     pub(crate) keys: Vec<KeyEntry>,
+    /// How many key groups the data key is split over; 1 when it is not.
+    pub(crate) groups: usize,
     /// `lastmodified` with second precision: the AAD of the MAC (5.3).
     pub(crate) last_modified: String,
     /// The encrypted MAC; empty when the file has none.
@@ -84,8 +80,10 @@ impl Metadata {
         let node = find(stream, 0)?.ok_or(MetadataError::NotFound)?;
         let fields = Fields::of(stream, node);
         let mut keys = read_keys(stream, &fields)?;
+        let mut groups = 1;
+        // The flat lists win over the groups if both are there (7.3).
         if keys.is_empty() {
-            keys = read_key_groups(stream, &fields)?;
+            (keys, groups) = read_key_groups(stream, &fields)?;
         }
         if keys.is_empty() {
             return Err(MetadataError::NoKeys);
@@ -115,6 +113,7 @@ impl Metadata {
         };
         Ok(Self {
             keys,
+            groups,
             last_modified,
             mac: fields.text("mac")?.unwrap_or_default(),
             selection,
@@ -217,7 +216,9 @@ fn find(stream: &Stream<'_>, document: usize) -> Result<Option<NodeId>, Metadata
     };
     let mut found = None;
     for (key, value) in stream.entries(root) {
-        if !tree::key_text(stream, key).is_some_and(|text| text == SOPS_KEY) {
+        let is_sops = stream.node(stream.target(key)).value == SOPS_KEY
+            && tree::key_text(stream, key).is_some();
+        if !is_sops {
             continue;
         }
         if found.is_some() {
@@ -313,20 +314,21 @@ fn read_keys(stream: &Stream<'_>, fields: &Fields<'_, '_>) -> Result<Vec<KeyEntr
     Ok(keys)
 }
 
-/// Reads `key_groups`: one group is as good as none, more hold shares of the data key (10).
+/// Reads `key_groups`: all entries, and the number of groups. One group is as good as none, more
+/// hold shares of the data key (10).
 fn read_key_groups(
     stream: &Stream<'_>,
     fields: &Fields<'_, '_>,
-) -> Result<Vec<KeyEntry>, MetadataError> {
+) -> Result<(Vec<KeyEntry>, usize), MetadataError> {
     let Some(list) = fields.get("key_groups") else {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), 1));
     };
     let groups = elements(stream, list, "key_groups")?;
-    match groups[..] {
-        [] => Ok(Vec::new()),
-        [group] => read_keys(stream, &Fields::of(stream, group)),
-        _ => Err(MetadataError::KeyGroups(groups.len())),
+    let mut keys = Vec::new();
+    for group in &groups {
+        keys.extend(read_keys(stream, &Fields::of(stream, *group))?);
     }
+    Ok((keys, groups.len().max(1)))
 }
 
 /// Returns the mappings of a list; a single mapping stands for a list of one (7.3).
@@ -434,7 +436,7 @@ mod tests {
         let two = read(&format!(
             "sops:\n  shamir_threshold: 2\n  key_groups:\n{group}{group}{REST}"
         ));
-        assert_eq!(two.unwrap_err(), MetadataError::KeyGroups(2));
+        assert_eq!(two.unwrap().groups, 2);
     }
 
     #[test]

@@ -165,12 +165,22 @@ pub(crate) fn check_mac(
     }
 }
 
-/// No entry of the metadata yields the data key.
+/// Why the data key was not recovered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no identity fits; the file is encrypted for {}", list(.attempts))]
-pub struct NoDataKey {
-    /// Each entry that was tried, in order, and why it did not help.
-    pub attempts: Vec<(KeyEntry, UnwrapError)>,
+#[non_exhaustive]
+pub enum NoDataKey {
+    /// No entry of the metadata yields it.
+    #[error("no identity fits; the file is encrypted for {}", list(.attempts))]
+    NoIdentity {
+        /// Each entry that was tried, in order, and why it did not help.
+        attempts: Vec<(KeyEntry, UnwrapError)>,
+    },
+    /// It is split over several groups.
+    #[error(
+        "the data key is split over {0} key groups (Shamir), which is not supported yet; \
+         use sops for this file"
+    )]
+    KeyGroups(usize),
 }
 
 fn list(attempts: &[(KeyEntry, UnwrapError)]) -> String {
@@ -190,6 +200,9 @@ pub(crate) fn data_key(
     metadata: &Metadata,
     source: &dyn DataKeySource,
 ) -> Result<DataKey, NoDataKey> {
+    if metadata.groups > 1 {
+        return Err(NoDataKey::KeyGroups(metadata.groups));
+    }
     let mut entries: Vec<&KeyEntry> = metadata.keys.iter().collect();
     entries.sort_by_key(|entry| {
         let kind = match entry.kind {
@@ -206,7 +219,7 @@ pub(crate) fn data_key(
             Err(error) => attempts.push((entry.clone(), error)),
         }
     }
-    Err(NoDataKey { attempts })
+    Err(NoDataKey::NoIdentity { attempts })
 }
 
 /// Returns the leaves that the rule selects and that are not encrypted; needs no key.

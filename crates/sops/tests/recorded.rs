@@ -5,7 +5,7 @@ use selkie_keys::age::{AgeIdentities, IdentitySource};
 use selkie_secret::SecretString;
 use selkie_sops::{
     AddClearError, AddClearOptions, DecryptError, DecryptOptions, EncryptPlan, Encryption,
-    MacError, Selection, Warning, add_clear, decrypt, encrypt,
+    MacError, NoDataKey, Selection, Warning, add_clear, decrypt, encrypt,
 };
 use selkie_text::yaml::{self, Kind, NodeId, Scalar, Stream};
 
@@ -255,10 +255,10 @@ fn without_a_fitting_identity_the_recipients_are_listed() {
         error.to_string(),
         format!("no identity fits; the file is encrypted for age {recipient}")
     );
-    let DecryptError::NoDataKey(error) = error else {
+    let DecryptError::NoDataKey(NoDataKey::NoIdentity { attempts }) = error else {
         panic!("{error}")
     };
-    assert_eq!(error.attempts.len(), 1);
+    assert_eq!(attempts.len(), 1);
 }
 
 #[test]
