@@ -1,1 +1,123 @@
-fn main() {}
+//! The controller process: hardening, arguments, environment, logs, signals.
+
+use std::{env, process::ExitCode};
+
+use clap::Parser;
+use selkie_controller::{
+    args::{Args, LogFormat, LogLevel, Options, Serve},
+    support::context::Environment,
+    wiring::{Surroundings, serve},
+};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, level_filters::LevelFilter};
+use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
+
+#[expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "before there is a log"
+)]
+fn main() -> ExitCode {
+    if let Err(error) = selkie_secret::harden_process() {
+        eprintln!("error: {error}");
+        return ExitCode::FAILURE;
+    }
+    let options = match Args::parse().resolve() {
+        Options::Version => {
+            // The form that scripts of Sealed Secrets match (sealed-secrets.md 11).
+            println!("controller version: v{}", env!("CARGO_PKG_VERSION"));
+            return ExitCode::SUCCESS;
+        }
+        Options::Serve(options) => options,
+    };
+    log(&options);
+    if rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .is_err()
+    {
+        error!("another TLS provider was installed before");
+        return ExitCode::FAILURE;
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            error!(%error, "the async runtime cannot be started");
+            return ExitCode::FAILURE;
+        }
+    };
+    let served = runtime.block_on(async {
+        // Handlers first: a signal during the start ends it cleanly, too.
+        let signals = SignalKind::terminate;
+        let (mut terminate, mut interrupt) =
+            match (signal(signals()), signal(SignalKind::interrupt())) {
+                (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
+                (Err(error), _) | (_, Err(error)) => {
+                    error!(%error, "signals cannot be handled");
+                    return ExitCode::FAILURE;
+                }
+            };
+        let ended = async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        match serve(*options, surroundings(), ended).await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                error!(%error, "the controller ends");
+                ExitCode::FAILURE
+            }
+        }
+    });
+    // Key making and decryption may still hold a thread; the process does not wait for them.
+    runtime.shutdown_background();
+    served
+}
+
+fn surroundings() -> Surroundings {
+    let variable = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
+    let in_cluster = variable("KUBERNETES_SERVICE_HOST").is_some();
+    let host = variable("POD_NAME")
+        .or_else(|| variable("HOSTNAME"))
+        .unwrap_or_else(|| "selkie-controller".to_owned());
+    Surroundings {
+        pod_namespace: variable("POD_NAMESPACE"),
+        // A pod name is unique, and its restarted container may take its own Lease back at once.
+        identity: if in_cluster {
+            host
+        } else {
+            format!("{host}_{}", std::process::id())
+        },
+        kubeconfig: variable("KUBECONFIG").map(Into::into),
+        environment: Environment {
+            aws_secretsmanager_endpoint: variable("AWS_SECRETSMANAGER_ENDPOINT")
+                .or_else(|| variable("AWS_ENDPOINT_URL")),
+        },
+    }
+}
+
+/// Starts the log on standard error.
+fn log(options: &Serve) {
+    let level = match options.log_level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+    };
+    // Libraries log at warn what they cannot parse, and kube's client logs the whole body then: a
+    // Secret. Only our own lines go below error, whatever the level.
+    let filter = Targets::new()
+        .with_default(LevelFilter::ERROR)
+        .with_target("kube_client::client", LevelFilter::OFF)
+        .with_target("selkie", level);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let registry = tracing_subscriber::registry().with(filter);
+    match options.log_format {
+        LogFormat::Json => registry.with(lines.json().flatten_event(true)).init(),
+        LogFormat::Text => registry.with(lines.with_ansi(false)).init(),
+    }
+}

@@ -1,9 +1,13 @@
 //! What both kinds of controller stand on.
 
 pub mod context;
+pub mod duration;
 pub mod events;
 pub mod health;
+pub mod http;
+pub mod lease;
 pub mod metrics;
+pub mod ownership;
 pub mod queue;
 pub mod secret_object;
 pub mod secret_watch;

@@ -1,0 +1,425 @@
+//! What was typed (`Args`), and what it means (`Options`).
+
+use std::{
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use clap::{Parser, ValueEnum, builder::BoolishValueParser};
+
+use crate::{
+    sealed::{Settings, keys::KeySettings},
+    support::{context::Namespaces, duration::go_duration},
+};
+
+/// Turns SealedSecrets and ExternalSecrets into Secrets.
+///
+/// Flags that Sealed Secrets has as well keep its names, defaults and environment variables
+/// (SEALED_SECRETS_ and the name in upper case). The command line wins over the environment.
+#[derive(Debug, Parser)]
+#[command(name = "selkie-controller", disable_version_flag = true)]
+pub struct Args {
+    /// Prefix of the names of Secrets that hold sealing keys.
+    #[arg(
+        long,
+        env = "SEALED_SECRETS_KEY_PREFIX",
+        default_value = "sealed-secrets-key",
+        value_parser = key_prefix
+    )]
+    key_prefix: String,
+
+    /// Bits of a new sealing key: 2048, 3072, 4096 or 8192.
+    #[arg(
+        long,
+        env = "SEALED_SECRETS_KEY_SIZE",
+        default_value = "4096",
+        value_parser = key_size
+    )]
+    key_size: usize,
+
+    /// Validity of a new sealing certificate.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "SEALED_SECRETS_KEY_TTL",
+        default_value = "87600h0m0s",
+        value_parser = positive_duration
+    )]
+    key_ttl: Duration,
+
+    /// Common name of a new sealing certificate.
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "SEALED_SECRETS_MY_CN",
+        default_value = "",
+        hide_default_value = true
+    )]
+    my_cn: String,
+
+    /// Age at which the latest sealing key gets a successor; 0 is never.
+    #[arg(
+        long,
+        alias = "rotate-period",
+        value_name = "DURATION",
+        env = "SEALED_SECRETS_KEY_RENEW_PERIOD",
+        default_value = "720h0m0s",
+        value_parser = period
+    )]
+    key_renew_period: Period,
+
+    /// Address of the HTTP API: the certificate and the probes.
+    #[arg(
+        long,
+        value_name = "[HOST]:PORT",
+        env = "SEALED_SECRETS_LISTEN_ADDR",
+        default_value = ":8080",
+        value_parser = listen_address
+    )]
+    listen_addr: SocketAddr,
+
+    /// Address of the metrics.
+    #[arg(
+        long,
+        value_name = "[HOST]:PORT",
+        env = "SEALED_SECRETS_LISTEN_METRICS_ADDR",
+        default_value = ":8081",
+        value_parser = listen_address
+    )]
+    listen_metrics_addr: SocketAddr,
+
+    /// Whether the status of SealedSecrets is written.
+    #[arg(
+        long,
+        value_name = "BOOL",
+        env = "SEALED_SECRETS_UPDATE_STATUS",
+        default_value = "true",
+        default_missing_value = "true",
+        num_args = 0..=1,
+        require_equals = true,
+        value_parser = BoolishValueParser::new()
+    )]
+    update_status: bool,
+
+    /// Whether every namespace is served, or the controller's own one only.
+    #[arg(
+        long,
+        value_name = "BOOL",
+        env = "SEALED_SECRETS_ALL_NAMESPACES",
+        default_value = "true",
+        default_missing_value = "true",
+        num_args = 0..=1,
+        require_equals = true,
+        value_parser = BoolishValueParser::new()
+    )]
+    all_namespaces: bool,
+
+    /// Namespaces that are served beside the controller's own one, and no others.
+    #[arg(
+        long,
+        value_name = "NAMESPACES",
+        env = "SEALED_SECRETS_ADDITIONAL_NAMESPACES",
+        value_delimiter = ','
+    )]
+    additional_namespaces: Vec<String>,
+
+    /// Kubeconfig to reach the cluster from outside; default: KUBECONFIG, then the service account.
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+
+    /// Whether replicas agree on one leader by a Lease; without the right to Leases there is none.
+    #[arg(
+        long,
+        value_name = "BOOL",
+        default_value = "true",
+        default_missing_value = "true",
+        num_args = 0..=1,
+        require_equals = true,
+        value_parser = BoolishValueParser::new()
+    )]
+    leader_elect: bool,
+
+    /// Least severe log lines that are written.
+    #[arg(
+        long,
+        value_enum,
+        ignore_case = true,
+        env = "SEALED_SECRETS_LOG_LEVEL",
+        default_value = "info"
+    )]
+    log_level: LogLevel,
+
+    /// Form of log lines.
+    #[arg(
+        long,
+        value_enum,
+        ignore_case = true,
+        env = "SEALED_SECRETS_LOG_FORMAT",
+        default_value = "json"
+    )]
+    log_format: LogFormat,
+
+    /// Print the version.
+    #[arg(long)]
+    version: bool,
+}
+
+/// Severity of log lines.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum LogLevel {
+    /// Failures.
+    Error,
+    /// And what may become one.
+    Warn,
+    /// And what was done.
+    Info,
+    /// And what was not.
+    Debug,
+}
+
+/// Form of log lines.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum LogFormat {
+    /// One JSON object for each line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// What the command line means.
+#[derive(Clone, Debug)]
+pub enum Options {
+    /// Print the version and end.
+    Version,
+    /// Serve.
+    Serve(Box<Serve>),
+}
+
+/// How to serve.
+#[derive(Clone, Debug)]
+pub struct Serve {
+    /// How SealedSecrets are served.
+    pub sealed: Settings,
+    /// Address of the HTTP API.
+    pub listen: SocketAddr,
+    /// Address of the metrics.
+    pub listen_metrics: SocketAddr,
+    /// Namespaces that are served; the own one is added when there are any.
+    pub namespaces: NamespaceChoice,
+    /// Kubeconfig, if one was named.
+    pub kubeconfig: Option<PathBuf>,
+    /// Whether a Lease is used.
+    pub leader_elect: bool,
+    /// Severity of log lines.
+    pub log_level: LogLevel,
+    /// Form of log lines.
+    pub log_format: LogFormat,
+}
+
+/// Which namespaces are served (sealed-secrets.md 7.7).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum NamespaceChoice {
+    /// Every namespace.
+    All,
+    /// The own one and these.
+    OwnAnd(Vec<String>),
+}
+
+impl NamespaceChoice {
+    /// Resolves the choice for a controller that runs in `own`.
+    pub fn resolve(&self, own: &str) -> Namespaces {
+        match self {
+            Self::All => Namespaces::All,
+            Self::OwnAnd(others) => {
+                let mut names = others.clone();
+                names.push(own.to_owned());
+                names.sort();
+                names.dedup();
+                Namespaces::Only(names)
+            }
+        }
+    }
+}
+
+/// A period that may be off.
+#[derive(Clone, Copy, Debug)]
+struct Period(Option<Duration>);
+
+impl Args {
+    /// Resolves what was typed.
+    pub fn resolve(self) -> Options {
+        if self.version {
+            return Options::Version;
+        }
+        let names = self.additional_namespaces.iter().map(|name| name.trim());
+        let names: Vec<_> = names
+            .filter(|name| !name.is_empty())
+            .map(str::to_owned)
+            .collect();
+        Options::Serve(Box::new(Serve {
+            sealed: Settings {
+                keys: KeySettings {
+                    prefix: self.key_prefix,
+                    bits: self.key_size,
+                    validity: self.key_ttl,
+                    common_name: self.my_cn,
+                    renewal: self.key_renew_period.0,
+                },
+                update_status: self.update_status,
+            },
+            listen: self.listen_addr,
+            listen_metrics: self.listen_metrics_addr,
+            namespaces: if self.all_namespaces && names.is_empty() {
+                NamespaceChoice::All
+            } else {
+                NamespaceChoice::OwnAnd(names)
+            },
+            kubeconfig: self.kubeconfig,
+            leader_elect: self.leader_elect,
+            log_level: self.log_level,
+            log_format: self.log_format,
+        }))
+    }
+}
+
+/// Checks a key prefix (sealed-secrets.md 8.1): five characters of the name are the API server's.
+fn key_prefix(text: &str) -> Result<String, String> {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if text.is_empty() || text.len() > 245 || !text.bytes().all(allowed) {
+        return Err("1 to 245 characters of a-z, 0-9 and '-' are allowed".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+fn key_size(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(bits @ (2048 | 3072 | 4096 | 8192)) => Ok(bits),
+        _ => Err("2048, 3072, 4096 or 8192 bits are allowed".to_owned()),
+    }
+}
+
+fn positive_duration(text: &str) -> Result<Duration, String> {
+    match go_duration(text) {
+        Some(Some(duration)) => Ok(duration),
+        _ => Err("a duration above zero is needed, as 87600h or 1h30m".to_owned()),
+    }
+}
+
+fn period(text: &str) -> Result<Period, String> {
+    let duration = go_duration(text);
+    duration
+        .map(Period)
+        .ok_or_else(|| "a duration is needed, as 720h or 1h30m; 0 is off".to_owned())
+}
+
+/// Reads an address as Go's listeners do: without a host all addresses are meant.
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    let wrong =
+        || "an IP address and a port are needed, as :8080, 127.0.0.1:8080 or [::1]:8080".to_owned();
+    let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+    let port = port.parse().map_err(|_| wrong())?;
+    let host = match host {
+        "" => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        "localhost" => IpAddr::from([127, 0, 0, 1]),
+        host => host.trim_matches(['[', ']']).parse().map_err(|_| wrong())?,
+    };
+    Ok(SocketAddr::new(host, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn serve(args: &[&str]) -> Serve {
+        let args = ["selkie-controller"].iter().chain(args);
+        match Args::try_parse_from(args).unwrap().resolve() {
+            Options::Serve(serve) => *serve,
+            Options::Version => panic!("not a version request"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn defaults_are_upstreams() {
+        let serve = serve(&[]);
+        assert_eq!(serve.sealed.keys.prefix, "sealed-secrets-key");
+        assert_eq!(serve.sealed.keys.bits, 4096);
+        assert_eq!(
+            serve.sealed.keys.validity,
+            Duration::from_secs(87600 * 3600)
+        );
+        assert_eq!(
+            serve.sealed.keys.renewal,
+            Some(Duration::from_secs(720 * 3600))
+        );
+        assert!(serve.sealed.update_status);
+        assert_eq!(serve.listen, "[::]:8080".parse().unwrap());
+        assert_eq!(serve.namespaces, NamespaceChoice::All);
+    }
+
+    #[test]
+    fn booleans_are_gos() {
+        assert!(!serve(&["--update-status=false"]).sealed.update_status);
+        assert!(!serve(&["--update-status=f"]).sealed.update_status);
+        assert!(serve(&["--update-status"]).sealed.update_status);
+        assert!(serve(&["--update-status=TRUE"]).sealed.update_status);
+    }
+
+    #[test]
+    fn namespaces_resolve() {
+        let only =
+            |names: &[&str]| Namespaces::Only(names.iter().map(|&name| name.to_owned()).collect());
+        let resolve = |args: &[&str]| serve(args).namespaces.resolve("own");
+        assert_eq!(resolve(&[]), Namespaces::All);
+        assert_eq!(resolve(&["--all-namespaces=false"]), only(&["own"]));
+        assert_eq!(
+            resolve(&["--additional-namespaces=b, a,b,"]),
+            only(&["a", "b", "own"])
+        );
+    }
+
+    #[test]
+    fn wrong_values_are_refused() {
+        for args in [
+            ["--key-prefix=Upper"],
+            ["--key-size=1024"],
+            ["--key-ttl=0"],
+            ["--key-renew-period=30d"],
+            ["--listen-addr=8080"],
+            ["--listen-addr=host:8080"],
+            ["--key-cutoff-time=x"],
+        ] {
+            let args = ["selkie-controller"].into_iter().chain(args);
+            assert!(Args::try_parse_from(args).is_err());
+        }
+    }
+
+    #[test]
+    fn addresses_are_gos() {
+        for (text, expected) in [
+            (":8080", "[::]:8080"),
+            ("127.0.0.1:0", "127.0.0.1:0"),
+            ("[::1]:9", "[::1]:9"),
+            ("localhost:9", "127.0.0.1:9"),
+        ] {
+            assert_eq!(
+                listen_address(text),
+                Ok(expected.parse().unwrap()),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn renewal_can_be_off() {
+        assert_eq!(serve(&["--key-renew-period=0"]).sealed.keys.renewal, None);
+        assert_eq!(serve(&["--rotate-period=0s"]).sealed.keys.renewal, None);
+    }
+}

@@ -1,0 +1,204 @@
+//! Reads what a decision stands on, and no more than has changed since the last one.
+
+use std::{
+    hash::{BuildHasher, Hash, Hasher, RandomState},
+    sync::Arc,
+};
+
+use kube::{Api, Resource};
+use selkie_api::SealedSecret;
+use selkie_seal::{Fingerprint, Label};
+use tokio::sync::Semaphore;
+
+use super::{
+    decide::{Failure, FailureKind, Outcome},
+    keys::Loaded,
+    unseal::{Opened, UnsealError, label, unseal},
+};
+use crate::support::{secret_object::SecretObject, secret_watch::SecretMeta};
+
+/// Everything on our side that decides how a pass ends.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Inputs {
+    uid: Option<String>,
+    generation: Option<i64>,
+    label: Label,
+    keys: u64,
+}
+
+impl Inputs {
+    /// Takes the inputs of a pass.
+    pub fn of(sealed: &SealedSecret, keys: &Loaded) -> Self {
+        Self {
+            uid: sealed.meta().uid.clone(),
+            generation: sealed.meta().generation,
+            // Annotations do not raise the generation, but the scope is in them.
+            label: label(sealed.meta()),
+            keys: keys.version,
+        }
+    }
+}
+
+/// Which Secret a pass ended with.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Seen {
+    /// UID.
+    pub uid: String,
+    /// Resource version.
+    pub resource_version: String,
+}
+
+impl Seen {
+    /// Takes it from what was read or written.
+    pub fn of(secret: &SecretObject) -> Self {
+        Self {
+            uid: secret.metadata.uid.clone().unwrap_or_default(),
+            resource_version: secret.metadata.resource_version.clone().unwrap_or_default(),
+        }
+    }
+
+    fn of_meta(meta: &SecretMeta) -> Self {
+        Self {
+            uid: meta.uid.clone(),
+            resource_version: meta.resource_version.clone(),
+        }
+    }
+}
+
+/// What is remembered of the last pass that came to an end which only a change can alter.
+#[derive(Clone, Debug)]
+pub struct Settled {
+    /// What it stood on.
+    pub inputs: Inputs,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The Secret that it ended with.
+    pub secret: Option<Seen>,
+    /// Digest of what it found in order there; see [`Digests`].
+    pub digest: Option<u64>,
+}
+
+/// What was read.
+pub enum Observation {
+    /// Nothing changed since that pass; if the Secret was looked at, this is the look.
+    Unchanged(Option<Seen>),
+    /// Something did.
+    Changed {
+        /// The Secret, if there is one.
+        live: Option<SecretObject>,
+        /// The values, or why there are none.
+        opened: Result<Opened, UnsealError>,
+    },
+}
+
+/// Observes one SealedSecret.
+///
+/// `view` is what the watch knows of its Secret. Without a change nothing is read; after a change of
+/// the Secret alone it is read, and the values are decrypted only if more than foreign labels or
+/// annotations changed.
+pub async fn observe(
+    reader: &Reader<'_>,
+    sealed: &Arc<SealedSecret>,
+    keys: &Arc<Loaded>,
+    view: Option<&SecretMeta>,
+    last: Option<&Settled>,
+    first_key: Option<Fingerprint>,
+) -> Result<Observation, kube::Error> {
+    let inputs = Inputs::of(sealed, keys);
+    let last = last.filter(|last| last.inputs == inputs);
+    if let Some(last) = last {
+        if last.outcome.depends_on_inputs_only() || last.secret == view.map(Seen::of_meta) {
+            return Ok(Observation::Unchanged(last.secret.clone()));
+        }
+    }
+    let name = sealed.meta().name.as_deref().unwrap_or_default();
+    let live = reader.secrets.get_opt(name).await?;
+    if let (Some(last), Some(live)) = (last, &live) {
+        let same = Some(Seen::of(live)) == last.secret
+            || (last.digest.is_some() && last.digest == Some(reader.digests.of(sealed, live)));
+        if same {
+            return Ok(Observation::Unchanged(Some(Seen::of(live))));
+        }
+    }
+    let opened = open(reader.cpu, sealed, keys, first_key).await;
+    Ok(Observation::Changed { live, opened })
+}
+
+/// What an observation reads with.
+pub struct Reader<'a> {
+    /// Secrets of the namespace.
+    pub secrets: Api<SecretObject>,
+    /// Limits how many threads decrypt.
+    pub cpu: &'a Semaphore,
+    /// Digests of this process.
+    pub digests: &'a Digests,
+}
+
+/// Keyed digests of the parts of a Secret that we answer for: values, type, owners, and the labels
+/// and annotations of the template. They tell a foreign label from a drift without decrypting.
+#[derive(Debug, Default)]
+pub struct Digests(RandomState);
+
+impl Digests {
+    /// Returns the digest of `secret`; comparable within this process only.
+    pub fn of(&self, sealed: &SealedSecret, secret: &SecretObject) -> u64 {
+        let mut hasher = self.0.build_hasher();
+        for (key, value) in &secret.data.0 {
+            (key, value.expose()).hash(&mut hasher);
+        }
+        let meta = &secret.metadata;
+        (
+            &secret.type_,
+            secret.immutable,
+            &meta.deletion_timestamp.is_some(),
+        )
+            .hash(&mut hasher);
+        for owner in meta.owner_references.iter().flatten() {
+            let by = (&owner.api_version, &owner.kind, &owner.name, &owner.uid);
+            (by, owner.controller).hash(&mut hasher);
+        }
+        let template = sealed.spec.template_metadata().unwrap_or_default();
+        for (live, template) in [
+            (&meta.labels, &template.labels),
+            (&meta.annotations, &template.annotations),
+        ] {
+            for name in template.keys() {
+                live.as_ref()
+                    .and_then(|live| live.get(name))
+                    .hash(&mut hasher);
+            }
+        }
+        for mark in crate::support::ownership::MARKS {
+            let marks = meta.annotations.as_ref();
+            marks.and_then(|all| all.get(mark)).hash(&mut hasher);
+        }
+        hasher.finish()
+    }
+}
+
+impl Outcome {
+    /// Returns whether only our side can change this outcome, whatever the Secret is.
+    fn depends_on_inputs_only(&self) -> bool {
+        let unseal = FailureKind::Unseal;
+        matches!(self, Self::Failed(Failure { kind, .. }) if *kind == unseal)
+    }
+}
+
+/// Decrypts on a thread of its own: 5 ms of RSA for each value and key.
+async fn open(
+    cpu: &Semaphore,
+    sealed: &Arc<SealedSecret>,
+    keys: &Arc<Loaded>,
+    first_key: Option<Fingerprint>,
+) -> Result<Opened, UnsealError> {
+    // Never closed.
+    let _permit = cpu.acquire().await;
+    let (sealed, keys) = (sealed.clone(), keys.clone());
+    let opened = tokio::task::spawn_blocking(move || unseal(&sealed, &keys.ring, first_key));
+    match opened.await {
+        Ok(opened) => opened,
+        Err(stopped) if stopped.is_panic() => std::panic::resume_unwind(stopped.into_panic()),
+        // The runtime is ending, and this task with it.
+        Err(_) => std::future::pending().await,
+    }
+}

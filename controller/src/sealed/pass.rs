@@ -1,0 +1,366 @@
+//! One pass over one SealedSecret: observe, decide, apply, and what is remembered of it.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use kube::{Resource, ResourceExt};
+use selkie_api::{SealedSecret, SealedSecretStatus};
+use selkie_seal::Fingerprint;
+use tokio::sync::Semaphore;
+use tracing::{debug, error, info, warn};
+
+use super::{
+    Shared, api,
+    apply::{WriteError, write_secret, write_status},
+    decide::{Failure, Observed, Outcome, Report, Write, decide, report},
+    keys::Keys,
+    metrics::{ConditionLabels, SealedMetrics},
+    observe::{Digests, Inputs, Observation, Reader, Seen, Settled, observe},
+};
+use crate::support::{
+    context::Context,
+    queue::{Queue, backoff},
+    secret_object::SecretObject,
+    view::{ObjectKey, View},
+};
+
+/// Name under which Events are written (sealed-secrets.md 7.6).
+const COMPONENT: &str = "sealed-secrets";
+
+/// What passes need.
+pub(super) struct Passes<'a> {
+    pub(super) context: &'a Context,
+    pub(super) update_status: bool,
+    pub(super) sealed: &'a View<SealedSecret>,
+    pub(super) keys: &'a Keys,
+    pub(super) metrics: &'a SealedMetrics,
+    pub(super) queue: &'a Queue<ObjectKey>,
+    pub(super) memory: Mutex<HashMap<ObjectKey, Memory>>,
+    pub(super) cpu: Semaphore,
+    pub(super) digests: Digests,
+}
+
+/// What is remembered of one SealedSecret, by its UID.
+#[derive(Clone, Default)]
+pub(super) struct Memory {
+    uid: String,
+    settled: Option<Settled>,
+    /// How the last pass ended, settled or not.
+    outcome: Option<Outcome>,
+    /// UID of the Secret that was written or found in order.
+    wrote: Option<String>,
+    /// The key that opened it.
+    first_key: Option<Fingerprint>,
+    /// The status that was written last, with the resource version of the object then.
+    status: Option<(String, Option<SealedSecretStatus>)>,
+    shown: Option<ConditionLabels>,
+    failures: u32,
+}
+
+/// When to come back without a change.
+enum Next {
+    /// Never.
+    Wait,
+    /// After somebody else's write.
+    Conflict,
+    /// When the API server may take it.
+    Later,
+}
+
+impl Passes<'_> {
+    /// Makes a pass and puts the key back into the queue if it has to come again.
+    pub(super) async fn run(&self, key: ObjectKey) {
+        let Some(sealed) = self.sealed.get(&key.namespace, &key.name) else {
+            self.forget(&key);
+            return;
+        };
+        if sealed.meta().deletion_timestamp.is_some() {
+            // Its Secret goes first when it is deleted in the foreground; it must not come back.
+            return;
+        }
+        self.metrics.pass();
+        let mut memory = self.recall(&key, &sealed);
+        let next = self.pass(&key, &sealed, &mut memory).await;
+        let delay = match next {
+            Next::Wait => {
+                memory.failures = 0;
+                None
+            }
+            Next::Conflict => Some(backoff(
+                Duration::from_millis(20),
+                Duration::from_secs(5),
+                memory.failures,
+            )),
+            Next::Later => Some(backoff(
+                Duration::from_secs(1),
+                Duration::from_secs(300),
+                memory.failures,
+            )),
+        };
+        if let Some(delay) = delay {
+            memory.failures = memory.failures.saturating_add(1);
+            self.queue.add_after(key.clone(), delay);
+        }
+        self.lock().insert(key, memory);
+    }
+
+    async fn pass(&self, key: &ObjectKey, sealed: &Shared, memory: &mut Memory) -> Next {
+        let keys = self.keys.current();
+        let view = self.context.secrets.get(&key.namespace, &key.name);
+        let reader = Reader {
+            secrets: api(self.context, &key.namespace),
+            cpu: &self.cpu,
+            digests: &self.digests,
+        };
+        let observed = observe(
+            &reader,
+            sealed,
+            &keys,
+            view.as_deref(),
+            memory.settled.as_ref(),
+            memory.first_key,
+        );
+        let (live, opened) = match observed.await {
+            Ok(Observation::Unchanged(seen)) => {
+                if let Some(settled) = &mut memory.settled {
+                    settled.secret = seen.or(settled.secret.take());
+                    let outcome = settled.outcome.clone();
+                    return self.tell(key, sealed, memory, &outcome, false).await;
+                }
+                return Next::Conflict;
+            }
+            Ok(Observation::Changed { live, opened }) => (live, opened),
+            Err(error) => {
+                self.metrics.error("fetch", "");
+                warn!(sealedsecret = %key, %error, "the Secret cannot be read; it is tried again");
+                return Next::Later;
+            }
+        };
+        let opened = opened.map(|opened| {
+            memory.first_key = opened.fitting;
+            opened.data
+        });
+        let plan = decide(Observed {
+            sealed,
+            live: live.as_ref(),
+            wrote: memory.wrote.as_deref(),
+            opened,
+        });
+        let (outcome, settled, wrote, there) = match plan {
+            Err(failure) => (Outcome::Failed(failure), true, false, live),
+            Ok(write) => match write_secret(&reader.secrets, &write).await {
+                Ok(written) => {
+                    self.log_write(key, &write);
+                    let wrote = written.is_some();
+                    (Outcome::Synced, true, wrote, written.or(live))
+                }
+                Err(WriteError::Conflict) => {
+                    debug!(sealedsecret = %key, "the Secret changed meanwhile");
+                    return Next::Conflict;
+                }
+                Err(WriteError::Unavailable(error)) => {
+                    self.metrics.error("update", &key.namespace);
+                    warn!(sealedsecret = %key, %error, "the Secret cannot be written; it is tried again");
+                    return Next::Later;
+                }
+                Err(WriteError::Rejected(failure)) => {
+                    (Outcome::Failed(failure), false, false, live)
+                }
+            },
+        };
+        self.remember(sealed, memory, &keys, &outcome, settled, there.as_ref());
+        if let Outcome::Failed(failure) = &outcome {
+            self.log_failure(key, memory, failure, &outcome);
+        }
+        match self.tell(key, sealed, memory, &outcome, wrote).await {
+            Next::Wait if !settled => Next::Later,
+            next => next,
+        }
+    }
+
+    /// Writes status and Event if there is something to say.
+    async fn tell(
+        &self,
+        key: &ObjectKey,
+        sealed: &SealedSecret,
+        memory: &mut Memory,
+        outcome: &Outcome,
+        wrote: bool,
+    ) -> Next {
+        self.metrics.condition(sealed, outcome, &mut memory.shown);
+        if !self.update_status {
+            // Says what changed since the last pass only.
+            let quiet = report(
+                None,
+                None,
+                memory.outcome.as_ref(),
+                outcome,
+                wrote,
+                Timestamp::now(),
+            );
+            let changed = wrote
+                || memory
+                    .outcome
+                    .as_ref()
+                    .is_some_and(|before| before != outcome);
+            memory.outcome = Some(outcome.clone());
+            if changed {
+                self.publish(sealed, quiet).await;
+            }
+            return Next::Wait;
+        }
+        let before = memory.outcome.clone();
+        let generation = sealed.meta().generation;
+        let make = |present: Option<&SealedSecretStatus>| {
+            report(
+                generation,
+                present,
+                before.as_ref(),
+                outcome,
+                wrote,
+                Timestamp::now(),
+            )
+        };
+        let present = present_status(sealed, memory);
+        let told = make(present.as_ref());
+        let mut landed = Ok(None);
+        if told.status.is_some() {
+            let based_on = SealedSecret {
+                status: present,
+                ..sealed.clone()
+            };
+            landed = write_status(&api(self.context, &key.namespace), &based_on, |present| {
+                make(present).status
+            })
+            .await;
+        }
+        let next = match &landed {
+            Ok(written) => {
+                if let Some(written) = written {
+                    let version = written.resource_version().unwrap_or_default();
+                    memory.status = Some((version, written.status.clone()));
+                }
+                Next::Wait
+            }
+            Err(error) => {
+                self.metrics.error("status", &key.namespace);
+                warn!(sealedsecret = %key, %error, "the status cannot be written; it is tried again");
+                Next::Later
+            }
+        };
+        // A status that does not land is tried again and again; it is told of once.
+        if landed.is_ok() || wrote || before.as_ref() != Some(outcome) {
+            self.publish(sealed, told).await;
+        }
+        memory.outcome = Some(outcome.clone());
+        next
+    }
+
+    async fn publish(&self, sealed: &SealedSecret, report: Report) {
+        if let Some(note) = report.note {
+            let regarding = sealed.object_ref(&());
+            self.context
+                .events
+                .publish(COMPONENT, &regarding, note)
+                .await;
+        }
+    }
+
+    fn remember(
+        &self,
+        sealed: &SealedSecret,
+        memory: &mut Memory,
+        keys: &super::keys::Loaded,
+        outcome: &Outcome,
+        settled: bool,
+        there: Option<&SecretObject>,
+    ) {
+        if *outcome == Outcome::Synced {
+            memory.wrote = there.and_then(|secret| secret.metadata.uid.clone());
+        }
+        memory.settled = settled.then(|| Settled {
+            inputs: Inputs::of(sealed, keys),
+            outcome: outcome.clone(),
+            secret: there.map(Seen::of),
+            digest: there.map(|secret| self.digests.of(sealed, secret)),
+        });
+    }
+
+    fn log_write(&self, key: &ObjectKey, write: &Write) {
+        match write {
+            Write::Nothing => debug!(sealedsecret = %key, "the Secret is in order"),
+            Write::Create(_) => info!(sealedsecret = %key, "Secret created"),
+            Write::Update(_) => info!(sealedsecret = %key, "Secret updated"),
+            Write::Replace { .. } => {
+                info!(sealedsecret = %key, "Secret replaced to change its type")
+            }
+        }
+    }
+
+    fn log_failure(&self, key: &ObjectKey, memory: &Memory, failure: &Failure, outcome: &Outcome) {
+        let reason = failure.kind.metric_reason();
+        self.metrics.error(reason, &key.namespace);
+        if memory.outcome.as_ref() != Some(outcome) {
+            error!(sealedsecret = %key, reason, message = failure.event, "not unsealed");
+        }
+    }
+
+    fn recall(&self, key: &ObjectKey, sealed: &SealedSecret) -> Memory {
+        let uid = sealed.uid().unwrap_or_default();
+        let memory = self.lock();
+        let shown = memory.get(key).and_then(|memory| memory.shown.clone());
+        match memory.get(key) {
+            Some(memory) if memory.uid == uid => memory.clone(),
+            _ => Memory {
+                uid,
+                shown,
+                ..Memory::default()
+            },
+        }
+    }
+
+    fn forget(&self, key: &ObjectKey) {
+        if let Some(memory) = self.lock().remove(key) {
+            self.metrics.forget(memory.shown.as_ref());
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ObjectKey, Memory>> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Returns the status that is there: our own last one while the watch has not brought it yet.
+fn present_status(sealed: &SealedSecret, memory: &Memory) -> Option<SealedSecretStatus> {
+    let watched = sealed.resource_version().unwrap_or_default();
+    match &memory.status {
+        Some((written, status)) if is_older(&watched, written) => status.clone(),
+        _ => sealed.status.clone(),
+    }
+}
+
+/// Resource versions of one resource are decimal numbers that grow (Kubernetes 1.35 made that a
+/// promise). With anything else the watch is believed.
+fn is_older(left: &str, right: &str) -> bool {
+    match (left.parse::<u128>(), right.parse::<u128>()) {
+        (Ok(left), Ok(right)) => left < right,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resource_versions_compare_as_numbers() {
+        assert!(is_older("9", "10"));
+        assert!(!is_older("10", "10"));
+        assert!(!is_older("11", "10"));
+        assert!(!is_older("x", "10"));
+    }
+}

@@ -1,0 +1,206 @@
+//! Puts the parts together and runs them until the end is requested.
+
+use std::{path::PathBuf, time::Duration};
+
+use kube::{
+    Client, Config,
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use tokio::sync::watch;
+use tracing::{error, info};
+
+use crate::{
+    args::Serve,
+    external,
+    sealed::{self, keys::Keys, metrics::SealedMetrics},
+    support::{
+        context::{Context, Environment},
+        events::Recorder,
+        health::Health,
+        http::{self, ListenError, Listener},
+        lease::{Candidate, LeaseEnd, lead},
+        metrics::Metrics,
+        secret_watch::{SecretMeta, SecretWatch},
+        shutdown::{Shutdown, shutdown},
+    },
+};
+
+/// Name of the Lease.
+const LEASE: &str = "selkie-controller";
+/// Time that running passes have to end after the shutdown was requested.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What the surroundings say, read once in `main`.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// `POD_NAMESPACE`.
+    pub pod_namespace: Option<String>,
+    /// Pod or host name and, outside of a cluster, the process number.
+    pub identity: String,
+    /// `KUBECONFIG`.
+    pub kubeconfig: Option<PathBuf>,
+    /// Endpoint overrides.
+    pub environment: Environment,
+}
+
+/// Why the process ends with an error.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The kubeconfig cannot be used.
+    #[error("the kubeconfig {path} cannot be used: {source}")]
+    Kubeconfig {
+        /// Its path.
+        path: PathBuf,
+        /// What is wrong.
+        source: Box<kube::config::KubeconfigError>,
+    },
+    /// Neither a kubeconfig nor a service account.
+    #[error("no cluster: not in a pod ({0}), and neither --kubeconfig nor KUBECONFIG names a file")]
+    NoCluster(#[source] Box<kube::config::InClusterError>),
+    /// The client cannot be made.
+    #[error("the client of the API server cannot be made: {0}")]
+    Client(#[source] Box<kube::Error>),
+    /// A port is taken.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// Another replica took over.
+    #[error("the Lease was lost; the process ends so that another replica can lead")]
+    LeaseLost,
+}
+
+/// Serves until `ended` completes, then ends cleanly.
+pub async fn serve(
+    options: Serve,
+    surroundings: Surroundings,
+    ended: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    let config = config(&options, &surroundings).await?;
+    let own_namespace = surroundings
+        .pod_namespace
+        .clone()
+        .unwrap_or_else(|| config.default_namespace.clone());
+    let client = Client::try_from(config).map_err(|error| ServeError::Client(Box::new(error)))?;
+    let api = Listener::open("the HTTP API", options.listen).await?;
+    let metrics_listener = Listener::open("metrics", options.listen_metrics).await?;
+
+    let (trigger, shutdown) = shutdown();
+    let context = Context {
+        client: client.clone(),
+        events: Recorder::new(client.clone(), &surroundings.identity),
+        metrics: Metrics::default(),
+        health: Health::default(),
+        shutdown: shutdown.clone(),
+        secrets: SecretWatch::new(),
+        namespaces: options.namespaces.resolve(&own_namespace),
+        own_namespace,
+        environment: surroundings.environment.clone(),
+    };
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        namespace = context.own_namespace,
+        namespaces = ?context.namespaces,
+        "starting"
+    );
+    let candidate = Candidate {
+        namespace: context.own_namespace.clone(),
+        name: LEASE.to_owned(),
+        identity: surroundings.identity,
+    };
+    let (leads, leading) = watch::channel(!options.leader_elect);
+    let work = work(&context, &options, leading, api, metrics_listener);
+    let lease = async {
+        if options.leader_elect {
+            lead(client, &candidate, &leads, &shutdown).await
+        } else {
+            shutdown.requested().await;
+            LeaseEnd::Released
+        }
+    };
+    let lease = async {
+        let end = lease.await;
+        // Whoever lost the Lease must not write any more.
+        trigger.request();
+        end
+    };
+    let ended = async {
+        ended.await;
+        info!("ending");
+        trigger.request();
+    };
+    let (mut work, mut lease, mut ended) = (Box::pin(work), Box::pin(lease), Box::pin(ended));
+    tokio::select! {
+        () = &mut ended => {}
+        end = &mut lease => if end == LeaseEnd::Lost {
+            return Err(ServeError::LeaseLost);
+        },
+        () = &mut work => error!("the controllers ended by themselves"),
+    }
+    let rest = async { tokio::join!(work, lease) };
+    if tokio::time::timeout(GRACE, rest).await.is_err() {
+        error!("something was still running after {GRACE:?}");
+    }
+    info!("ended");
+    Ok(())
+}
+
+/// Everything that runs at the same time.
+async fn work(
+    context: &Context,
+    options: &Serve,
+    leading: watch::Receiver<bool>,
+    api: Listener,
+    metrics_listener: Listener,
+) {
+    let keys = Keys::new();
+    let sealed_metrics = SealedMetrics::new(&context.metrics);
+    let routes = sealed::http::routes(keys.clone(), sealed_metrics.clone())
+        .merge(http::probes(context.health.clone()));
+    let list_gate = context.health.gate("the list of Secrets");
+    let shutdown = &context.shutdown;
+    tokio::join!(
+        api.serve(routes, shutdown),
+        metrics_listener.serve(http::metrics(context.metrics.clone()), shutdown),
+        context.secrets.run(
+            context.client.clone(),
+            &context.namespaces,
+            SecretMeta::keep,
+            list_gate,
+            shutdown,
+        ),
+        sealed::run(
+            context.clone(),
+            options.sealed.clone(),
+            keys,
+            sealed_metrics,
+            leading.clone(),
+        ),
+        lead_external(context, leading, shutdown),
+    );
+}
+
+async fn lead_external(context: &Context, mut leading: watch::Receiver<bool>, shutdown: &Shutdown) {
+    let led = async {
+        // An error means that the process is ending.
+        let _ = leading.wait_for(|leading| *leading).await;
+    };
+    if shutdown.or(led).await.is_some() {
+        external::run(context.clone()).await;
+    }
+}
+
+async fn config(options: &Serve, surroundings: &Surroundings) -> Result<Config, ServeError> {
+    let named = options.kubeconfig.clone();
+    let Some(path) = named.or_else(|| surroundings.kubeconfig.clone()) else {
+        return Config::incluster().map_err(|error| ServeError::NoCluster(Box::new(error)));
+    };
+    let wrong = |source| ServeError::Kubeconfig {
+        path: path.clone(),
+        source: Box::new(source),
+    };
+    let file = Kubeconfig::read_from(&path).map_err(wrong)?;
+    let options = KubeConfigOptions::default();
+    Config::from_custom_kubeconfig(file, &options)
+        .await
+        .map_err(wrong)
+}
