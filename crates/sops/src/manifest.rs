@@ -75,7 +75,7 @@ pub fn default_selection(source: &str) -> Result<Option<Selection>, ManifestErro
         return Ok(None);
     }
     let objects = objects(&stream);
-    if !objects.iter().any(|object| object.is_secret()) {
+    if !objects.iter().any(Object::is_secret) {
         return Ok(None);
     }
     let settings = SelectionSettings {
@@ -356,7 +356,7 @@ fn owner<'o>(
         }
         current = stream.node(id).parent;
     }
-    in_document().last()
+    in_document().next_back()
 }
 
 /// Returns whether a leaf is `apiVersion`, `kind`, `type`, or stands under the name, namespace or

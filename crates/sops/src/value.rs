@@ -133,10 +133,9 @@ fn is_base_60(text: &str) -> bool {
         && digits(first)
         && digits(fraction)
         && !rest.is_empty()
-        && rest.iter().all(|group| match group.as_bytes() {
-            [b'0'..=b'9'] | [b'0'..=b'5', b'0'..=b'9'] => true,
-            _ => false,
-        })
+        && rest
+            .iter()
+            .all(|group| matches!(group.as_bytes(), [b'0'..=b'9'] | [b'0'..=b'5', b'0'..=b'9']))
 }
 
 /// Parses as Go's `strconv.Atoi`: one sign, decimal digits, 64 bits.
@@ -218,7 +217,7 @@ mod tests {
             (0.0001, "0.0001", "0.0001"),
             (-0.0, "-0", "-0.0"),
             (0.0, "0", "0.0"),
-            (3.14, "3.14", "3.14"),
+            (3.25, "3.25", "3.25"),
             (f64::INFINITY, "+Inf", ".inf"),
             (f64::NEG_INFINITY, "-Inf", "-.inf"),
             (f64::NAN, "NaN", ".nan"),

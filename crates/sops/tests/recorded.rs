@@ -1,5 +1,6 @@
 //! Files that the real sops wrote (tests/fixtures, made by `make-fixtures.sh`) open here to the data
 //! that the real sops decrypts them to, and what was changed in them is noticed.
+#![allow(clippy::unwrap_used)] // Functions beside the tests are test code too.
 
 use selkie_keys::age::{AgeIdentities, IdentitySource};
 use selkie_secret::SecretString;
