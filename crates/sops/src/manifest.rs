@@ -74,8 +74,8 @@ pub fn default_selection(source: &str) -> Result<Option<Selection>, ManifestErro
     if metadata::sops_key_line(&stream, 0).is_some() {
         return Ok(None);
     }
-    let objects = objects(&stream);
-    if !objects.iter().any(Object::is_secret) {
+    let objects = Objects::of(&stream);
+    if !objects.has_secret() {
         return Ok(None);
     }
     let settings = SelectionSettings {
@@ -94,7 +94,7 @@ pub fn default_selection(source: &str) -> Result<Option<Selection>, ManifestErro
         if hidden.is_some() || !leaf.selected {
             return Ok(());
         }
-        let owner = owner(&objects, &stream, leaf.document, node);
+        let owner = objects.owner(&stream, node);
         if owner.is_some_and(Object::is_secret) {
             return Ok(());
         }
@@ -125,8 +125,8 @@ pub(crate) fn check_repeats(stream: &Stream<'_>, rule: &Selection) -> Result<(),
     if !stream.source().contains("Secret") {
         return Ok(());
     }
-    let objects = objects(stream);
-    if !objects.iter().any(Object::is_secret) {
+    let objects = Objects::of(stream);
+    if !objects.has_secret() {
         return Ok(());
     }
     let mut parts: HashMap<NodeId, Parts> = HashMap::new();
@@ -135,7 +135,7 @@ pub(crate) fn check_repeats(stream: &Stream<'_>, rule: &Selection) -> Result<(),
             What::Scalar(node) => node,
             What::Comment(_) => return Ok::<(), TreeError>(()),
         };
-        let Some(object) = owner(&objects, stream, leaf.document, node) else {
+        let Some(object) = objects.owner(stream, node) else {
             return Ok(());
         };
         if !object.is_secret() {
@@ -289,7 +289,6 @@ fn json_strings(text: &str) -> Vec<Zeroizing<String>> {
 
 /// A Kubernetes object: a document, or an item of a List.
 struct Object {
-    document: usize,
     node: NodeId,
     kind: String,
     core: bool,
@@ -301,26 +300,52 @@ impl Object {
     }
 }
 
-/// Returns the objects of a stream, each before the List that holds it.
-fn objects(stream: &Stream<'_>) -> Vec<Object> {
-    let mut objects = Vec::new();
-    for (document, found) in stream.documents().iter().enumerate() {
-        let Some(root) = found.root else {
-            continue;
-        };
-        let list = object(stream, document, root);
-        if list.kind.ends_with("List") {
-            let items = tree::member(stream, root, "items");
-            for item in items.map_or(&[][..], |items| &stream.node(items).children) {
-                objects.push(object(stream, document, stream.target(*item)));
-            }
-        }
-        objects.push(list);
-    }
-    objects
+/// The objects of a stream.
+struct Objects {
+    list: Vec<Object>,
+    /// Where each object's node is in the list.
+    by_node: HashMap<NodeId, usize>,
 }
 
-fn object(stream: &Stream<'_>, document: usize, node: NodeId) -> Object {
+impl Objects {
+    fn of(stream: &Stream<'_>) -> Self {
+        let mut list = Vec::new();
+        for found in stream.documents() {
+            let root = object(stream, found.content);
+            if root.kind.ends_with("List") {
+                let items = tree::member(stream, found.content, "items");
+                for item in items.map_or(&[][..], |items| &stream.node(items).children) {
+                    list.push(object(stream, stream.target(*item)));
+                }
+            }
+            list.push(root);
+        }
+        let by_node = list
+            .iter()
+            .enumerate()
+            .map(|(at, o)| (o.node, at))
+            .collect();
+        Self { list, by_node }
+    }
+
+    fn has_secret(&self) -> bool {
+        self.list.iter().any(Object::is_secret)
+    }
+
+    /// Returns the innermost object that a node belongs to.
+    fn owner(&self, stream: &Stream<'_>, node: NodeId) -> Option<&Object> {
+        let mut current = Some(node);
+        while let Some(id) = current {
+            if let Some(at) = self.by_node.get(&id) {
+                return self.list.get(*at);
+            }
+            current = stream.node(id).parent;
+        }
+        None
+    }
+}
+
+fn object(stream: &Stream<'_>, node: NodeId) -> Object {
     let text = |key| {
         let value = tree::member(stream, node, key)?;
         match stream.resolve(value).ok()? {
@@ -330,33 +355,10 @@ fn object(stream: &Stream<'_>, document: usize, node: NodeId) -> Object {
     };
     let kind: Option<String> = text("kind");
     Object {
-        document,
         node,
         kind: kind.unwrap_or_default(),
         core: text("apiVersion").as_deref() == Some("v1"),
     }
-}
-
-/// Returns the innermost object that a node belongs to.
-fn owner<'o>(
-    objects: &'o [Object],
-    stream: &Stream<'_>,
-    document: usize,
-    node: NodeId,
-) -> Option<&'o Object> {
-    let in_document = || objects.iter().filter(|object| object.document == document);
-    // Most documents hold one object; the parents are climbed in Lists only.
-    if in_document().nth(1).is_none() {
-        return in_document().next();
-    }
-    let mut current = Some(node);
-    while let Some(id) = current {
-        if let Some(found) = in_document().find(|object| object.node == id) {
-            return Some(found);
-        }
-        current = stream.node(id).parent;
-    }
-    in_document().next_back()
 }
 
 /// Returns whether a leaf is `apiVersion`, `kind`, `type`, or stands under the name, namespace or
@@ -388,9 +390,9 @@ fn is_identifier(stream: &Stream<'_>, object: NodeId, leaf: NodeId) -> bool {
 
 /// Returns a rule that names the keys of the file's Secrets, if no other object has one of them
 /// and they need no escape; else the rule of Secrets.
-fn suggest(stream: &Stream<'_>, objects: &[Object]) -> String {
+fn suggest(stream: &Stream<'_>, objects: &Objects) -> String {
     let mut names: Vec<String> = Vec::new();
-    for object in objects.iter().filter(|object| object.is_secret()) {
+    for object in objects.list.iter().filter(|object| object.is_secret()) {
         for part in ["data", "stringData"] {
             let entries = tree::member(stream, object.node, part);
             for (key, _) in entries.iter().flat_map(|entries| stream.entries(*entries)) {
@@ -408,26 +410,12 @@ fn suggest(stream: &Stream<'_>, objects: &[Object]) -> String {
     let elsewhere = stream.nodes().any(|(id, node)| {
         node.kind == Kind::Scalar
             && names.iter().any(|name| *name == node.value)
-            && !objects
-                .iter()
-                .any(|object| object.is_secret() && within(stream, object.node, id))
+            && !objects.owner(stream, id).is_some_and(Object::is_secret)
     });
     if names.is_empty() || elsewhere || !names.iter().all(plain) {
         return SECRET_REGEX.to_owned();
     }
     format!("^({})$", names.join("|"))
-}
-
-/// Returns whether `node` stands inside `outer`.
-fn within(stream: &Stream<'_>, outer: NodeId, node: NodeId) -> bool {
-    let mut current = Some(node);
-    while let Some(id) = current {
-        if id == outer {
-            return true;
-        }
-        current = stream.node(id).parent;
-    }
-    false
 }
 
 #[cfg(test)]
