@@ -41,7 +41,17 @@ pub fn append_entry(
     value: &Value,
     indent: usize,
 ) -> Result<(), EntryError> {
-    unimplemented!("{:?}", (stream.source, edits.is_empty(), document, key, value, indent))
+    unimplemented!(
+        "{:?}",
+        (
+            stream.source,
+            edits.is_empty(),
+            document,
+            key,
+            value,
+            indent
+        )
+    )
 }
 
 /// Takes every entry with this key out of a document's root mapping: exactly what

@@ -56,7 +56,8 @@ pub(super) fn first_forbidden(source: &str) -> Option<usize> {
             continue;
         }
         let c = source[at..].chars().next()?;
-        let allowed = matches!(c, '\u{85}' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..);
+        let allowed =
+            matches!(c, '\u{85}' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..);
         if !allowed {
             return Some(at);
         }

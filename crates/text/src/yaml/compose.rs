@@ -16,10 +16,18 @@ pub(super) fn compose<'s>(source: &'s str, limits: &Limits) -> Result<Stream<'s>
         return Err(ParseError::at(source, 0, reason));
     }
     if source.starts_with("\u{feff}\0") || source.starts_with('\0') {
-        return Err(ParseError::at(source, 0, "the file is UTF-16 or UTF-32; save it as UTF-8"));
+        return Err(ParseError::at(
+            source,
+            0,
+            "the file is UTF-16 or UTF-32; save it as UTF-8",
+        ));
     }
     if let Some(at) = first_forbidden(source) {
-        return Err(ParseError::at(source, at, "control characters are not allowed; use an escape in double quotes"));
+        return Err(ParseError::at(
+            source,
+            at,
+            "control characters are not allowed; use an escape in double quotes",
+        ));
     }
     let composer = Composer {
         source,
@@ -63,7 +71,12 @@ impl<'s> Composer<'_, 's> {
                 _ => {}
             }
         }
-        Ok(Stream { source: self.source, nodes: self.nodes, documents, limits: self.limits.clone() })
+        Ok(Stream {
+            source: self.source,
+            nodes: self.nodes,
+            documents,
+            limits: self.limits.clone(),
+        })
     }
 
     fn document(&mut self, start: Event<'s>, from: usize) -> Result<Document, ParseError> {
@@ -79,18 +92,25 @@ impl<'s> Composer<'_, 's> {
         self.check_expansion(content)?;
         let end = self.events.next()?;
         let (end_at, end_marker) = match end.kind {
-            EventKind::DocumentEnd { marker: Some(marker) } => (marker.end, Some(marker)),
+            EventKind::DocumentEnd {
+                marker: Some(marker),
+            } => (marker.end, Some(marker)),
             _ => (end.span.start.max(from), None),
         };
         let root = &self.nodes[content.index()];
         let empty = root.kind == Kind::Scalar && root.span.is_empty() && root.properties.is_none();
         let EventKind::DocumentStart { marker } = start.kind else {
-            return Err(ParseError::at(self.source, start.span.start, "expected a document"));
+            return Err(ParseError::at(
+                self.source,
+                start.span.start,
+                "expected a document",
+            ));
         };
         Ok(Document {
             root: (!empty).then_some(content),
             content,
             span: from..end_at,
+            start: start.start.offset,
             start_marker: marker,
             end_marker,
             head: comments(&start.head),
@@ -109,7 +129,11 @@ impl<'s> Composer<'_, 's> {
             }
             EventKind::Alias(name) => {
                 let Some(&target) = self.anchors.get(name) else {
-                    return Err(ParseError::at(self.source, at, "the alias has no anchor before it"));
+                    return Err(ParseError::at(
+                        self.source,
+                        at,
+                        "the alias has no anchor before it",
+                    ));
                 };
                 let size = self.sizes[target.index()];
                 if size == 0 {
@@ -125,7 +149,14 @@ impl<'s> Composer<'_, 's> {
             EventKind::Scalar { .. } => {
                 let mut event = event;
                 let kind = std::mem::replace(&mut event.kind, EventKind::SequenceEnd);
-                let EventKind::Scalar { value, style, block } = kind else { return Ok(()) };
+                let EventKind::Scalar {
+                    value,
+                    style,
+                    block,
+                } = kind
+                else {
+                    return Ok(());
+                };
                 let id = self.add(event, Kind::Scalar, style, value)?;
                 self.nodes[id.index()].block = block;
                 self.complete(id, 1);
@@ -193,13 +224,21 @@ impl<'s> Composer<'_, 's> {
         });
         let last = node.children.last().map(|child| {
             let child = &self.nodes[child.index()];
-            child.properties.as_ref().map_or(0, |span| span.end).max(child.span.end)
+            child
+                .properties
+                .as_ref()
+                .map_or(0, |span| span.end)
+                .max(child.span.end)
         });
         let node = &mut self.nodes[id.index()];
         node.line = comments(&event.line);
         node.foot = comments(&event.foot);
         let closing = node.style == Style::Flow && !event.span.is_empty();
-        node.span.end = if closing { event.span.end } else { last.unwrap_or(node.span.end) };
+        node.span.end = if closing {
+            event.span.end
+        } else {
+            last.unwrap_or(node.span.end)
+        };
         if node.kind == Kind::Mapping
             && node.style == Style::Block
             && !node.foot.is_empty()
@@ -215,7 +254,9 @@ impl<'s> Composer<'_, 's> {
     /// The rules of go-yaml's `mapping` for foot comments of keys and values.
     fn complete(&mut self, id: NodeId, size: u64) {
         self.sizes[id.index()] = size.max(1);
-        let Some(&parent) = self.stack.last() else { return };
+        let Some(&parent) = self.stack.last() else {
+            return;
+        };
         let parent = &self.nodes[parent.index()];
         if parent.kind != Kind::Mapping {
             return;
@@ -223,7 +264,8 @@ impl<'s> Composer<'_, 's> {
         let count = parent.children.len();
         let is_key = count % 2 == 1;
         if is_key {
-            if parent.style == Style::Block && count > 2 && !self.nodes[id.index()].foot.is_empty() {
+            if parent.style == Style::Block && count > 2 && !self.nodes[id.index()].foot.is_empty()
+            {
                 // Must be a foot comment for the prior value when being dedented.
                 let prior = parent.children[count - 3];
                 let foot = std::mem::take(&mut self.nodes[id.index()].foot);
@@ -252,7 +294,11 @@ impl<'s> Composer<'_, 's> {
         let excessive = aliased > 100 && total > 1_000 && ratio > allowed;
         if excessive || aliased > 0 && total > self.limits.max_alias_expansion as u64 {
             let at = self.nodes[content.index()].span.start;
-            return Err(ParseError::at(self.source, at, "excessive aliasing: the document is too large with its aliases expanded"));
+            return Err(ParseError::at(
+                self.source,
+                at,
+                "excessive aliasing: the document is too large with its aliases expanded",
+            ));
         }
         Ok(())
     }

@@ -19,13 +19,22 @@ pub struct ParseError {
 impl ParseError {
     pub(crate) fn at(source: &str, offset: usize, reason: impl Into<String>) -> Self {
         let (line, column) = line_column(source, offset);
-        Self { line, column, offset, reason: reason.into() }
+        Self {
+            line,
+            column,
+            offset,
+            reason: reason.into(),
+        }
     }
 }
 
 impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}, column {}: {}", self.line, self.column, self.reason)
+        write!(
+            f,
+            "line {}, column {}: {}",
+            self.line, self.column, self.reason
+        )
     }
 }
 
@@ -96,7 +105,12 @@ pub(crate) fn line_column(source: &str, offset: usize) -> (usize, usize) {
 pub(crate) fn text_of(source: &[u8]) -> Result<&str, ParseError> {
     if source.starts_with(&[0xff, 0xfe]) || source.starts_with(&[0xfe, 0xff]) {
         let reason = "the file is UTF-16; save it as UTF-8";
-        return Err(ParseError { line: 1, column: 1, offset: 0, reason: reason.to_owned() });
+        return Err(ParseError {
+            line: 1,
+            column: 1,
+            offset: 0,
+            reason: reason.to_owned(),
+        });
     }
     std::str::from_utf8(source).map_err(|error| {
         let offset = error.valid_up_to();

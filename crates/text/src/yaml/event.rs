@@ -12,13 +12,25 @@ use super::{Block, ParseError, Style};
 pub(super) enum EventKind<'s> {
     StreamStart,
     StreamEnd,
-    DocumentStart { marker: Option<Range<usize>> },
-    DocumentEnd { marker: Option<Range<usize>> },
+    DocumentStart {
+        marker: Option<Range<usize>>,
+    },
+    DocumentEnd {
+        marker: Option<Range<usize>>,
+    },
     Alias(&'s str),
-    Scalar { value: Cow<'s, str>, style: Style, block: Option<Box<Block>> },
-    SequenceStart { flow: bool },
+    Scalar {
+        value: Cow<'s, str>,
+        style: Style,
+        block: Option<Box<Block>>,
+    },
+    SequenceStart {
+        flow: bool,
+    },
     SequenceEnd,
-    MappingStart { flow: bool },
+    MappingStart {
+        flow: bool,
+    },
     MappingEnd,
 }
 
@@ -57,7 +69,11 @@ impl<'s> Event<'s> {
     }
 
     fn empty_scalar(mark: Mark) -> Self {
-        let kind = EventKind::Scalar { value: Cow::Borrowed(""), style: Style::Plain, block: None };
+        let kind = EventKind::Scalar {
+            value: Cow::Borrowed(""),
+            style: Style::Plain,
+            block: None,
+        };
         Self::new(kind, mark, mark.offset..mark.offset)
     }
 }
@@ -132,13 +148,21 @@ impl<'s> EventParser<'s> {
             State::FlowSequenceEntryMappingEnd => {
                 let start = self.peek()?.start;
                 self.state = State::FlowSequenceEntry { first: false };
-                Ok(Event::new(EventKind::MappingEnd, start, start.offset..start.offset))
+                Ok(Event::new(
+                    EventKind::MappingEnd,
+                    start,
+                    start.offset..start.offset,
+                ))
             }
             State::FlowMappingKey { first } => self.flow_mapping_key(first),
             State::FlowMappingValue { empty } => self.flow_mapping_value(empty),
             State::End => {
                 let mark = self.scanner.mark;
-                Ok(Event::new(EventKind::StreamEnd, mark, mark.offset..mark.offset))
+                Ok(Event::new(
+                    EventKind::StreamEnd,
+                    mark,
+                    mark.offset..mark.offset,
+                ))
             }
         }
     }
@@ -228,7 +252,9 @@ impl<'s> EventParser<'s> {
         self.state = State::DocumentContent;
         let token = self.take();
         let marker = token.start.offset..token.end.offset;
-        let kind = EventKind::DocumentStart { marker: Some(marker.clone()) };
+        let kind = EventKind::DocumentStart {
+            marker: Some(marker.clone()),
+        };
         Ok(Event::new(kind, start, marker))
     }
 
@@ -325,8 +351,17 @@ impl<'s> EventParser<'s> {
                 let placeholder = EventKind::SequenceEnd;
                 let mut event = content(placeholder);
                 self.set_comments(&mut event);
-                if let TokenKind::Scalar { value, style, block } = self.take().kind {
-                    event.kind = EventKind::Scalar { value, style, block };
+                if let TokenKind::Scalar {
+                    value,
+                    style,
+                    block,
+                } = self.take().kind
+                {
+                    event.kind = EventKind::Scalar {
+                        value,
+                        style,
+                        block,
+                    };
                 }
                 Ok(event)
             }
@@ -398,7 +433,11 @@ impl<'s> EventParser<'s> {
         if handle.is_empty() {
             return Ok(suffix);
         }
-        match self.tag_directives.iter().find(|(known, _)| known == handle) {
+        match self
+            .tag_directives
+            .iter()
+            .find(|(known, _)| known == handle)
+        {
             Some((_, prefix)) => Ok(format!("{prefix}{suffix}")),
             None => Err(self.error(mark, "the tag's handle is not defined by a %TAG directive")),
         }
@@ -428,7 +467,10 @@ impl<'s> EventParser<'s> {
             }
             _ => {
                 let mark = token.start;
-                Err(self.error(mark, "expected a list item ('- ') at the list's indentation"))
+                Err(self.error(
+                    mark,
+                    "expected a list item ('- ') at the list's indentation",
+                ))
             }
         }
     }
@@ -450,7 +492,11 @@ impl<'s> EventParser<'s> {
         }
         let start = token.start;
         self.pop_state();
-        Ok(Event::new(EventKind::SequenceEnd, start, start.offset..start.offset))
+        Ok(Event::new(
+            EventKind::SequenceEnd,
+            start,
+            start.offset..start.offset,
+        ))
     }
 
     /// Takes a `-`. When a sequence or map is found under a sequence entry, the former head
@@ -463,7 +509,10 @@ impl<'s> EventParser<'s> {
             return Ok(mark);
         }
         let token = self.peek()?;
-        if matches!(token.kind, TokenKind::BlockSequenceStart | TokenKind::BlockMappingStart) {
+        if matches!(
+            token.kind,
+            TokenKind::BlockSequenceStart | TokenKind::BlockMappingStart
+        ) {
             let mut rest = self.head.split_off(stem_length);
             if !rest.is_empty() {
                 rest.remove(0);
@@ -483,7 +532,10 @@ impl<'s> EventParser<'s> {
             TokenKind::Key => {
                 let mark = self.take().end;
                 let token = self.peek()?;
-                if matches!(token.kind, TokenKind::Key | TokenKind::Value | TokenKind::BlockEnd) {
+                if matches!(
+                    token.kind,
+                    TokenKind::Key | TokenKind::Value | TokenKind::BlockEnd
+                ) {
                     self.state = State::BlockMappingValue;
                     return Ok(Event::empty_scalar(mark));
                 }
@@ -515,7 +567,10 @@ impl<'s> EventParser<'s> {
         }
         let mark = self.take().end;
         let token = self.peek()?;
-        if matches!(token.kind, TokenKind::Key | TokenKind::Value | TokenKind::BlockEnd) {
+        if matches!(
+            token.kind,
+            TokenKind::Key | TokenKind::Value | TokenKind::BlockEnd
+        ) {
             self.state = State::BlockMappingKey { first: false };
             return Ok(Event::empty_scalar(mark));
         }
@@ -541,7 +596,10 @@ impl<'s> EventParser<'s> {
             if matches!(token.kind, TokenKind::Key) {
                 self.state = State::FlowSequenceEntryMappingKey;
                 let token = self.take();
-                return Ok(Event::at_token(EventKind::MappingStart { flow: true }, &token));
+                return Ok(Event::at_token(
+                    EventKind::MappingStart { flow: true },
+                    &token,
+                ));
             }
             if !matches!(token.kind, TokenKind::FlowSequenceEnd) {
                 self.states.push(State::FlowSequenceEntry { first: false });
@@ -581,7 +639,10 @@ impl<'s> EventParser<'s> {
         if matches!(token.kind, TokenKind::Value) {
             let value = self.take();
             let token = self.peek()?;
-            if !matches!(token.kind, TokenKind::FlowEntry | TokenKind::FlowSequenceEnd) {
+            if !matches!(
+                token.kind,
+                TokenKind::FlowEntry | TokenKind::FlowSequenceEnd
+            ) {
                 self.states.push(State::FlowSequenceEntryMappingEnd);
                 return self.node(false, false);
             }
@@ -655,7 +716,8 @@ impl<'s> EventParser<'s> {
                         return Err(self.error(start, "the %YAML directive is there twice"));
                     }
                     if (major, minor) != (1, 1) {
-                        let reason = "only '%YAML 1.1' is supported, as in sops; remove the directive";
+                        let reason =
+                            "only '%YAML 1.1' is supported, as in sops; remove the directive";
                         return Err(self.error(start, reason));
                     }
                     version = true;
@@ -666,7 +728,9 @@ impl<'s> EventParser<'s> {
                         continue;
                     };
                     if self.tag_directives.iter().any(|(known, _)| known == handle) {
-                        return Err(self.error(start, "the %TAG directive for this handle is there twice"));
+                        return Err(
+                            self.error(start, "the %TAG directive for this handle is there twice")
+                        );
                     }
                     self.tag_directives.push((handle.to_owned(), prefix));
                 }
@@ -675,7 +739,8 @@ impl<'s> EventParser<'s> {
         }
         for (handle, prefix) in [("!", "!"), ("!!", "tag:yaml.org,2002:")] {
             if !self.tag_directives.iter().any(|(known, _)| known == handle) {
-                self.tag_directives.push((handle.to_owned(), prefix.to_owned()));
+                self.tag_directives
+                    .push((handle.to_owned(), prefix.to_owned()));
             }
         }
         Ok(())

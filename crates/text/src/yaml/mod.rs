@@ -14,6 +14,7 @@
 //! Parts of this module are a Rust port of go-yaml v3 (MIT and Apache-2.0, see `NOTICE`).
 
 mod append;
+mod block_text;
 mod chars;
 mod compose;
 mod edit;

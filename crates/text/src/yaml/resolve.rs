@@ -64,7 +64,11 @@ impl Scalar<'_> {
 /// Resolves plain text without a tag.
 #[must_use]
 pub fn resolve_plain(text: &str) -> Scalar<'_> {
-    if text == "<<" { Scalar::Merge } else { resolve_untagged(text, true) }
+    if text == "<<" {
+        Scalar::Merge
+    } else {
+        resolve_untagged(text, true)
+    }
 }
 
 const CORE: &str = "tag:yaml.org,2002:";
@@ -73,7 +77,10 @@ impl Node<'_> {
     /// The explicit tag in short form (`!!int`, `!foo`); `None` without one and for `!`.
     #[must_use]
     pub fn short_tag(&self) -> Option<Cow<'_, str>> {
-        let tag = self.tag.as_deref().filter(|tag| !tag.is_empty() && *tag != "!")?;
+        let tag = self
+            .tag
+            .as_deref()
+            .filter(|tag| !tag.is_empty() && *tag != "!")?;
         Some(match tag.strip_prefix(CORE) {
             Some(name) => Cow::Owned(format!("!!{name}")),
             None => Cow::Borrowed(tag),
@@ -92,7 +99,9 @@ impl Stream<'_> {
             reason,
         };
         if node.kind != Kind::Scalar {
-            return Err(failed("expected a scalar, found a mapping or sequence".to_owned()));
+            return Err(failed(
+                "expected a scalar, found a mapping or sequence".to_owned(),
+            ));
         }
         let text = node.value.as_ref();
         let Some(tag) = node.short_tag() else {
@@ -115,7 +124,10 @@ impl Stream<'_> {
         match found {
             Scalar::Int(value) if tag == "!!float" => Ok(Scalar::Float(value as f64)),
             found if found.tag() == tag => Ok(found),
-            found => Err(failed(format!("cannot read a value of type {} as {tag}", found.tag()))),
+            found => Err(failed(format!(
+                "cannot read a value of type {} as {tag}",
+                found.tag()
+            ))),
         }
     }
 
@@ -138,7 +150,9 @@ impl Stream<'_> {
 
 /// resolve.go, `resolve`, for a text that may be anything.
 fn resolve_untagged(text: &str, timestamps: bool) -> Scalar<'_> {
-    let Some(first) = text.bytes().next() else { return Scalar::Null };
+    let Some(first) = text.bytes().next() else {
+        return Scalar::Null;
+    };
     match text {
         "true" | "True" | "TRUE" => return Scalar::Bool(true),
         "false" | "False" | "FALSE" => return Scalar::Bool(false),
@@ -164,8 +178,11 @@ fn resolve_untagged(text: &str, timestamps: bool) -> Scalar<'_> {
 }
 
 fn resolve_number(text: &str) -> Option<Scalar<'static>> {
-    let plain: Cow<'_, str> =
-        if text.contains('_') { Cow::Owned(text.replace('_', "")) } else { Cow::Borrowed(text) };
+    let plain: Cow<'_, str> = if text.contains('_') {
+        Cow::Owned(text.replace('_', ""))
+    } else {
+        Cow::Borrowed(text)
+    };
     let plain = plain.as_ref();
     // strconv.ParseInt and ParseUint with base 0.
     let (sign, digits) = split_sign(plain);
@@ -185,10 +202,15 @@ fn resolve_number(text: &str) -> Option<Scalar<'static>> {
         return Some(Scalar::Float(value));
     }
     // What is left: a sign after the prefix, as in 0b-1.
-    for (prefix, negative, radix) in
-        [("0b", false, 2), ("-0b", true, 2), ("0o", false, 8), ("-0o", true, 8)]
-    {
-        let Some(rest) = plain.strip_prefix(prefix) else { continue };
+    for (prefix, negative, radix) in [
+        ("0b", false, 2),
+        ("-0b", true, 2),
+        ("0o", false, 8),
+        ("-0o", true, 8),
+    ] {
+        let Some(rest) = plain.strip_prefix(prefix) else {
+            continue;
+        };
         let (sign, digits) = split_sign(rest);
         if negative && sign.is_some() {
             continue;

@@ -20,7 +20,9 @@ impl Scanner<'_> {
         if count < 2 || self.is_break() {
             return;
         }
-        let Some(comment) = self.comments.last_mut() else { return };
+        let Some(comment) = self.comments.last_mut() else {
+            return;
+        };
         if comment.line.is_empty()
             || !matches!(self.tokens[count - 2].kind, TokenKind::BlockSequenceStart)
             || !matches!(self.tokens[count - 1].kind, TokenKind::BlockEntry)
@@ -41,7 +43,9 @@ impl Scanner<'_> {
             return;
         }
         let ahead = (0..LOOKAHEAD).find(|ahead| !is_blank(self.byte(*ahead)));
-        let Some(ahead) = ahead.filter(|ahead| self.byte(*ahead) == b'#') else { return };
+        let Some(ahead) = ahead.filter(|ahead| self.byte(*ahead) == b'#') else {
+            return;
+        };
         for _ in 0..ahead {
             self.skip();
         }
@@ -93,7 +97,12 @@ impl Scanner<'_> {
                 peek += 1;
                 continue;
             }
-            let here = Mark { index: self.mark.index + peek as i64, line, column, offset: at };
+            let here = Mark {
+                index: self.mark.index + peek as i64,
+                line,
+                column,
+                offset: at,
+            };
             let close_flow = self.flow_level > 0 && (c == b']' || c == b'}');
             if close_flow || is_break_or_end(self.bytes, at) {
                 // Got line break or terminator.
@@ -137,7 +146,9 @@ impl Scanner<'_> {
                 continue;
             }
 
-            if !text.is_empty() && (close_flow || column - 1 < next_indent && column != start_mark.column) {
+            if !text.is_empty()
+                && (close_flow || column - 1 < next_indent && column != start_mark.column)
+            {
                 // The comment at the different indentation is a foot of the preceding data rather
                 // than a head of the upcoming one.
                 self.comments.push(CommentGroup {

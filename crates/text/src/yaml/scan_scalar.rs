@@ -19,7 +19,11 @@ struct Text<'s> {
 
 impl<'s> Text<'s> {
     fn new(source: &'s str) -> Self {
-        Self { source, run: 0..0, owned: None }
+        Self {
+            source,
+            run: 0..0,
+            owned: None,
+        }
     }
 
     fn push_run(&mut self, run: Range<usize>) {
@@ -136,7 +140,9 @@ impl<'s> Scanner<'s> {
             }
         }
         if !self.is_break_or_end() {
-            return Err(self.error("expected a comment or line break after the block scalar's header"));
+            return Err(
+                self.error("expected a comment or line break after the block scalar's header")
+            );
         }
         let header_end = self.mark.offset;
         self.skip_line();
@@ -194,7 +200,11 @@ impl<'s> Scanner<'s> {
             parent: i32::try_from(self.indent).unwrap_or(-1),
             open,
         };
-        let style = if literal { Style::Literal } else { Style::Folded };
+        let style = if literal {
+            Style::Literal
+        } else {
+            Style::Folded
+        };
         end.offset = content_end;
         self.push_scalar(text.finish(), style, Some(Box::new(block)), start, end);
         Ok(())
@@ -225,7 +235,9 @@ impl<'s> Scanner<'s> {
             }
             max_indent = max_indent.max(self.mark.column);
             if (*indent == 0 || self.mark.column < *indent) && self.byte(0) == b'\t' {
-                return Err(self.error("found a tab where indentation is expected; indent with spaces"));
+                return Err(
+                    self.error("found a tab where indentation is expected; indent with spaces")
+                );
             }
             if !self.is_break() {
                 break;
@@ -247,7 +259,9 @@ impl<'s> Scanner<'s> {
         let mut gap = Gap::default();
         loop {
             if self.is_document_indicator() {
-                return Err(self.error("found a document marker inside a quoted value; close the quote"));
+                return Err(
+                    self.error("found a document marker inside a quoted value; close the quote")
+                );
             }
             if self.byte(0) == 0 {
                 let reason = "the quote that begins here is not closed";
@@ -313,7 +327,11 @@ impl<'s> Scanner<'s> {
             }
         }
         self.skip();
-        let style = if single { Style::SingleQuoted } else { Style::DoubleQuoted };
+        let style = if single {
+            Style::SingleQuoted
+        } else {
+            Style::DoubleQuoted
+        };
         self.push_scalar(text.finish(), style, None, start, self.mark);
         Ok(())
     }
@@ -342,7 +360,11 @@ impl<'s> Scanner<'s> {
                     b'_' => "\u{a0}",
                     b'L' => "\u{2028}",
                     b'P' => "\u{2029}",
-                    _ => return Err(self.error("unknown escape; write '\\\\' for a backslash or use single quotes")),
+                    _ => {
+                        return Err(self.error(
+                            "unknown escape; write '\\\\' for a backslash or use single quotes",
+                        ));
+                    }
                 };
                 text.push_str(decoded);
                 self.skip();
@@ -398,7 +420,9 @@ impl<'s> Scanner<'s> {
             loop {
                 if self.is_blank() {
                     if leading_blanks && self.mark.column < indent && self.byte(0) == b'\t' {
-                        return Err(self.error("found a tab where indentation is expected; indent with spaces"));
+                        return Err(self.error(
+                            "found a tab where indentation is expected; indent with spaces",
+                        ));
                     }
                     self.skip();
                     if !leading_blanks {
@@ -467,7 +491,15 @@ impl<'s> Scanner<'s> {
         start: Mark,
         end: Mark,
     ) {
-        self.tokens.push_back(Token { kind: TokenKind::Scalar { value, style, block }, start, end });
+        self.tokens.push_back(Token {
+            kind: TokenKind::Scalar {
+                value,
+                style,
+                block,
+            },
+            start,
+            end,
+        });
     }
 }
 

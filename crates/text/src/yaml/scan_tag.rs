@@ -32,7 +32,9 @@ impl<'s> Scanner<'s> {
                 self.skip_blanks();
                 let handle = self.scan_tag_handle(true)?;
                 if !self.is_blank() {
-                    return Err(self.error("expected a blank after the handle of the %TAG directive"));
+                    return Err(
+                        self.error("expected a blank after the handle of the %TAG directive")
+                    );
                 }
                 self.skip_blanks();
                 let prefix = self.scan_tag_uri("")?;
@@ -41,7 +43,13 @@ impl<'s> Scanner<'s> {
                 }
                 (TokenKind::TagDirective { handle, prefix }, self.mark)
             }
-            _ => return Err(ParseError::at(self.source, start.offset, "unknown directive")),
+            _ => {
+                return Err(ParseError::at(
+                    self.source,
+                    start.offset,
+                    "unknown directive",
+                ));
+            }
         };
         self.skip_blanks();
         if self.byte(0) == b'#' {
@@ -61,12 +69,21 @@ impl<'s> Scanner<'s> {
         let start = self.mark;
         self.skip();
         let name = self.read_alpha();
-        let follows = matches!(self.byte(0), b'?' | b':' | b',' | b']' | b'}' | b'%' | b'@' | b'`');
+        let follows = matches!(
+            self.byte(0),
+            b'?' | b':' | b',' | b']' | b'}' | b'%' | b'@' | b'`'
+        );
         if name.is_empty() || !(follows || self.is_blank_or_end(0)) {
             let what = if alias { "an alias" } else { "an anchor" };
-            return Err(self.error(&format!("the name of {what} has letters, digits, '-' and '_' only")));
+            return Err(self.error(&format!(
+                "the name of {what} has letters, digits, '-' and '_' only"
+            )));
         }
-        let kind = if alias { TokenKind::Alias(name) } else { TokenKind::Anchor(name) };
+        let kind = if alias {
+            TokenKind::Alias(name)
+        } else {
+            TokenKind::Anchor(name)
+        };
         self.push(kind, start);
         Ok(())
     }
@@ -106,7 +123,8 @@ impl<'s> Scanner<'s> {
     }
 
     fn push_until(&mut self, kind: TokenKind<'s>, start: Mark, end: Mark) {
-        self.tokens.push_back(super::scanner::Token { kind, start, end });
+        self.tokens
+            .push_back(super::scanner::Token { kind, start, end });
     }
 
     fn skip_blanks(&mut self) {

@@ -23,8 +23,14 @@ pub(super) struct Mark {
 pub(super) enum TokenKind<'s> {
     StreamStart,
     StreamEnd,
-    VersionDirective { major: u8, minor: u8 },
-    TagDirective { handle: &'s str, prefix: String },
+    VersionDirective {
+        major: u8,
+        minor: u8,
+    },
+    TagDirective {
+        handle: &'s str,
+        prefix: String,
+    },
     DocumentStart,
     DocumentEnd,
     BlockSequenceStart,
@@ -40,8 +46,15 @@ pub(super) enum TokenKind<'s> {
     Value,
     Alias(&'s str),
     Anchor(&'s str),
-    Tag { handle: &'s str, suffix: String },
-    Scalar { value: Cow<'s, str>, style: Style, block: Option<Box<Block>> },
+    Tag {
+        handle: &'s str,
+        suffix: String,
+    },
+    Scalar {
+        value: Cow<'s, str>,
+        style: Style,
+        block: Option<Box<Block>>,
+    },
 }
 
 #[derive(Debug)]
@@ -88,7 +101,9 @@ struct KeyIndex {
 
 impl KeyIndex {
     fn set(&mut self, number: usize, level: Option<usize>) {
-        let Some(at) = number.checked_sub(self.first) else { return };
+        let Some(at) = number.checked_sub(self.first) else {
+            return;
+        };
         if at >= self.levels.len() {
             if level.is_none() {
                 return;
@@ -103,7 +118,11 @@ impl KeyIndex {
             self.levels.pop_front();
             self.first += 1;
         }
-        self.levels.front().copied().flatten().map(|level| level as usize)
+        self.levels
+            .front()
+            .copied()
+            .flatten()
+            .map(|level| level as usize)
     }
 }
 
@@ -138,7 +157,10 @@ impl<'s> Scanner<'s> {
         Self {
             source,
             bytes: source.as_bytes(),
-            mark: Mark { offset, ..Mark::default() },
+            mark: Mark {
+                offset,
+                ..Mark::default()
+            },
             newlines: 0,
             flow_level: 0,
             indent: -1,
@@ -169,7 +191,11 @@ impl<'s> Scanner<'s> {
         self.tokens_taken += 1;
         match self.tokens.pop_front() {
             Some(token) => token,
-            None => Token { kind: TokenKind::StreamEnd, start: self.mark, end: self.mark },
+            None => Token {
+                kind: TokenKind::StreamEnd,
+                start: self.mark,
+                end: self.mark,
+            },
         }
     }
 
@@ -200,7 +226,10 @@ impl<'s> Scanner<'s> {
     /// Whether `---` or `...` begins here and stands alone.
     pub(super) fn is_document_indicator(&self) -> bool {
         self.mark.column == 0
-            && matches!((self.byte(0), self.byte(1), self.byte(2)), (b'-', b'-', b'-') | (b'.', b'.', b'.'))
+            && matches!(
+                (self.byte(0), self.byte(1), self.byte(2)),
+                (b'-', b'-', b'-') | (b'.', b'.', b'.')
+            )
             && self.is_blank_or_end(3)
     }
 
@@ -236,7 +265,9 @@ impl<'s> Scanner<'s> {
             // [Go] Comments need a lookahead of two tokens.
             if self.tokens.len() > 2 {
                 // A possible simple key at the head needs the next token to be sure.
-                let Some(level) = self.keys_by_token.level(self.tokens_taken) else { break };
+                let Some(level) = self.keys_by_token.level(self.tokens_taken) else {
+                    break;
+                };
                 if level >= self.simple_keys.len() || !self.simple_key_is_valid(level)? {
                     break;
                 }
@@ -265,7 +296,11 @@ impl<'s> Scanner<'s> {
             return self.fetch_directive();
         }
         if self.is_document_indicator() {
-            let kind = if b == b'-' { TokenKind::DocumentStart } else { TokenKind::DocumentEnd };
+            let kind = if b == b'-' {
+                TokenKind::DocumentStart
+            } else {
+                TokenKind::DocumentEnd
+            };
             return self.fetch_document_indicator(kind);
         }
 
@@ -277,7 +312,8 @@ impl<'s> Scanner<'s> {
             comment_mark = last.start;
         }
         self.fetch_content_token(b)?;
-        if matches!(self.tokens.back(), Some(token) if matches!(token.kind, TokenKind::BlockEntry)) {
+        if matches!(self.tokens.back(), Some(token) if matches!(token.kind, TokenKind::BlockEntry))
+        {
             // Sequence indicators alone have no line comments. It becomes a head comment for
             // whatever follows.
             return Ok(());
@@ -315,7 +351,11 @@ impl<'s> Scanner<'s> {
     }
 
     pub(super) fn push(&mut self, kind: TokenKind<'s>, start: Mark) {
-        self.tokens.push_back(Token { kind, start, end: self.mark });
+        self.tokens.push_back(Token {
+            kind,
+            start,
+            end: self.mark,
+        });
     }
 
     fn simple_key_is_valid(&mut self, level: usize) -> Result<bool, ParseError> {
@@ -335,7 +375,11 @@ impl<'s> Scanner<'s> {
     }
 
     fn missing_colon(&self, key: SimpleKey) -> ParseError {
-        ParseError::at(self.source, key.mark.offset, "could not find the ':' that ends this key")
+        ParseError::at(
+            self.source,
+            key.mark.offset,
+            "could not find the ':' that ends this key",
+        )
     }
 
     fn save_simple_key(&mut self) -> Result<(), ParseError> {
@@ -385,7 +429,11 @@ impl<'s> Scanner<'s> {
         if self.indents.len() > MAX_LEVEL {
             return Err(self.error("nested too deeply"));
         }
-        let token = Token { kind, start: mark, end: mark };
+        let token = Token {
+            kind,
+            start: mark,
+            end: mark,
+        };
         match number {
             Some(number) => self.tokens.insert(number - self.tokens_taken, token),
             None => self.tokens.push_back(token),
@@ -505,9 +553,16 @@ impl<'s> Scanner<'s> {
         // In the flow context '-' is an error that the parser reports.
         if self.flow_level == 0 {
             if !self.simple_key_allowed {
-                return Err(self.error("a list item ('- ') cannot begin here; put it on a line of its own"));
+                return Err(
+                    self.error("a list item ('- ') cannot begin here; put it on a line of its own")
+                );
             }
-            self.roll_indent(self.mark.column, None, TokenKind::BlockSequenceStart, self.mark)?;
+            self.roll_indent(
+                self.mark.column,
+                None,
+                TokenKind::BlockSequenceStart,
+                self.mark,
+            )?;
         }
         self.remove_simple_key()?;
         self.simple_key_allowed = true;
@@ -520,7 +575,12 @@ impl<'s> Scanner<'s> {
             if !self.simple_key_allowed {
                 return Err(self.error("a key ('? ') cannot begin here"));
             }
-            self.roll_indent(self.mark.column, None, TokenKind::BlockMappingStart, self.mark)?;
+            self.roll_indent(
+                self.mark.column,
+                None,
+                TokenKind::BlockMappingStart,
+                self.mark,
+            )?;
         }
         self.remove_simple_key()?;
         self.simple_key_allowed = self.flow_level == 0;
@@ -532,8 +592,13 @@ impl<'s> Scanner<'s> {
         let level = self.simple_keys.len() - 1;
         if self.simple_key_is_valid(level)? {
             let key = self.simple_keys[level];
-            let token = Token { kind: TokenKind::Key, start: key.mark, end: key.mark };
-            self.tokens.insert(key.token_number - self.tokens_taken, token);
+            let token = Token {
+                kind: TokenKind::Key,
+                start: key.mark,
+                end: key.mark,
+            };
+            self.tokens
+                .insert(key.token_number - self.tokens_taken, token);
             self.roll_indent(
                 key.mark.column,
                 Some(key.token_number),
@@ -552,7 +617,12 @@ impl<'s> Scanner<'s> {
                         "a mapping value (': ') is not allowed here; quote the text if the colon belongs to it",
                     ));
                 }
-                self.roll_indent(self.mark.column, None, TokenKind::BlockMappingStart, self.mark)?;
+                self.roll_indent(
+                    self.mark.column,
+                    None,
+                    TokenKind::BlockMappingStart,
+                    self.mark,
+                )?;
             }
             self.simple_key_allowed = self.flow_level == 0;
         }

@@ -71,7 +71,9 @@ fn zone(text: &str) -> Option<String> {
         return Some(text.to_owned());
     }
     let bytes = text.as_bytes();
-    let digits = [1, 2, 4, 5].iter().all(|at| bytes.get(*at).is_some_and(u8::is_ascii_digit));
+    let digits = [1, 2, 4, 5]
+        .iter()
+        .all(|at| bytes.get(*at).is_some_and(u8::is_ascii_digit));
     if bytes.len() != 6 || bytes[3] != b':' || !digits {
         return None;
     }
@@ -82,9 +84,12 @@ fn zone(text: &str) -> Option<String> {
     let total = hours * 60 + minutes;
     match bytes[0] {
         b'+' | b'-' if total == 0 => Some("Z".to_owned()),
-        sign @ (b'+' | b'-') => {
-            Some(format!("{}{:02}:{:02}", char::from(sign), total / 60, total % 60))
-        }
+        sign @ (b'+' | b'-') => Some(format!(
+            "{}{:02}:{:02}",
+            char::from(sign),
+            total / 60,
+            total % 60
+        )),
         _ => None,
     }
 }

@@ -169,6 +169,8 @@ pub struct Document {
     /// From the first byte after the previous document's end to the end of this one, markers
     /// included. The spans of all documents are disjoint and in order.
     pub span: Range<usize>,
+    /// Where go-yaml says the document begins: the first directive, else `---`, else the content.
+    pub start: usize,
     /// `---`.
     pub start_marker: Option<Range<usize>>,
     /// `...`.
