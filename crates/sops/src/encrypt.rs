@@ -282,7 +282,7 @@ fn encrypt_stream(stream: &Stream<'_>, plan: &EncryptPlan<'_>) -> Result<Encrypt
     let mut edits = Edits::new();
     let (mac, values) = encrypt_values(stream, plan, &cipher, &mut ivs, &mut edits)?;
     append_metadata(stream, plan, &key, &mac, &mut ivs, &mut edits)?;
-    let mut text = edits.apply(stream.source());
+    let text = edits.apply(stream.source());
 
     let layout = yaml::parse(&text, &yaml::Limits::default())
         .map_err(|error| EncryptError::SelfCheck(error.to_string()))?;
@@ -297,11 +297,12 @@ fn encrypt_stream(stream: &Stream<'_>, plan: &EncryptPlan<'_>) -> Result<Encrypt
             rule: format!("{name}: {rule}"),
         });
     }
-    if !edits.is_empty() {
-        let with_comments = edits.apply(&text);
-        drop(layout);
-        text = with_comments;
-    }
+    drop(layout);
+    let mut text = if edits.is_empty() {
+        text
+    } else {
+        edits.apply(&text)
+    };
     Ok(Encrypted {
         text: std::mem::take(&mut *text),
         values,
