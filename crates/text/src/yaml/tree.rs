@@ -269,3 +269,14 @@ impl<'s> Stream<'s> {
         None
     }
 }
+
+/// Decoded text that is no borrow of the source is cleared.
+impl Drop for Stream<'_> {
+    fn drop(&mut self) {
+        for node in &mut self.nodes {
+            if let Cow::Owned(text) = &mut node.value {
+                zeroize::Zeroize::zeroize(text);
+            }
+        }
+    }
+}
