@@ -215,6 +215,8 @@ pub fn usual_rights() -> Vec<PolicyRule> {
             &["externalsecrets", "secretstores", "clustersecretstores"],
             &["get", "list", "watch"],
         ),
+        // To take the original's finalizer off an ExternalSecret that is being deleted.
+        rule("external-secrets.io", &["externalsecrets"], &["patch"]),
         rule(
             "external-secrets.io",
             &[

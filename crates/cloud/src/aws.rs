@@ -322,6 +322,12 @@ fn classified(
             code,
             detail,
         },
+        _ if status == 401 || status == 403 => SecretsManagerError::Denied {
+            region,
+            id,
+            code,
+            detail,
+        },
         code_name if status >= 500 || status == 429 || code_name.contains("Throttl") => {
             SecretsManagerError::Unavailable {
                 region,
@@ -384,6 +390,8 @@ mod tests {
              authorized.; check the store's access key and its policies"
         );
         assert!(!denied.is_outage() && !missing.is_outage());
+        let unnamed = of(403, "no code", "no reason given");
+        assert!(matches!(unnamed, SecretsManagerError::Denied { .. }));
         assert!(of(500, "InternalServiceError", "").is_outage());
         assert!(of(400, "ThrottlingException", "").is_outage());
     }
