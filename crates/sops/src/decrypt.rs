@@ -130,6 +130,7 @@ pub fn decrypt(
     // The block first: what is put back at the end of a document looks at what goes after it.
     for block in metadata::blocks(&stream) {
         yaml::remove_entry(&stream, &mut edits, block.document, SOPS_KEY)?;
+        keep_document(&stream, &mut edits, block.document);
     }
     let mut mac = Mac::new(metadata.mac_only_encrypted);
     let mut clear_comments = Vec::new();
@@ -184,6 +185,16 @@ pub fn decrypt(
         values,
         warnings,
     })
+}
+
+/// Writes `{}` for a document that the metadata block alone makes one: without it, and without `---`
+/// before it, the document would be gone. Only sops writes such a file, for an empty first document.
+fn keep_document(stream: &Stream<'_>, edits: &mut Edits, document: usize) {
+    let found = &stream.documents()[document];
+    let root = stream.node(found.content);
+    if found.start_marker.is_none() && stream.entries(found.content).count() == 1 {
+        edits.insert(root.span.start, "{}\n");
+    }
 }
 
 /// Returns the 1-based lines of offsets, in one pass however many there are.

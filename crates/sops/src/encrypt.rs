@@ -196,14 +196,16 @@ fn already_encrypted(stream: &Stream<'_>) -> Result<Option<AlreadyEncrypted>, En
     }))
 }
 
-/// Refuses what sops refuses: duplicate keys in the first document (it does not look at later ones),
-/// and a first document without a place for the metadata.
+/// Refuses duplicate keys, which sops notices in the first document only, and a first document
+/// without a place for the metadata.
 fn check_documents(stream: &Stream<'_>) -> Result<(), EncryptError> {
-    if let Some(keys) = stream.duplicate_key(0) {
-        return Err(EncryptError::DuplicateKey {
-            line: tree::line_of(stream, keys.second),
-            first: tree::line_of(stream, keys.first),
-        });
+    for document in 0..stream.documents().len() {
+        if let Some(keys) = stream.duplicate_key(document) {
+            return Err(EncryptError::DuplicateKey {
+                line: tree::line_of(stream, keys.second),
+                first: tree::line_of(stream, keys.first),
+            });
+        }
     }
     match stream.documents().first().and_then(|first| first.root) {
         Some(root) if is_null(stream, root) => Err(EncryptError::NullDocument {
@@ -265,6 +267,16 @@ fn expand_once(
         }
         Ok::<(), EncryptError>(())
     })?;
+    // A key may be an alias too; its text must not become ciphertext.
+    for (id, node) in stream.nodes() {
+        let keys = stream.entries(id).map(|(key, _)| key);
+        if node.kind == NodeKind::Mapping {
+            aliases.extend(keys.filter(|key| {
+                let target = stream.node(*key).target;
+                target.is_some_and(|target| encrypted.contains(&target))
+            }));
+        }
+    }
     if aliases.is_empty() {
         return Ok(None);
     }

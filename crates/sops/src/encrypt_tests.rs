@@ -156,6 +156,7 @@ fn forms_that_cannot_come_back_come_back_canonical() {
         ("a: !!binary aGVsbG8=\n", "a: hello\n"),
         ("a: !!binary /wD+\n", "a: !!binary /wD+\n"),
         ("a: &x s\nb: *x\n", "a: &x s\nb: s\n"),
+        ("a: &x k\n*x : one\n", "a: &x k\nk : one\n"),
     ] {
         let text = encrypted(source, &all()).text;
         assert_eq!(back(&text), expected, "{text}");
@@ -231,6 +232,10 @@ fn what_cannot_be_encrypted_is_refused_with_its_place() {
         ),
         ("a:\n  true: y\n", "line 2: a key under a is not a string"),
         ("a: 1\na: 2\n", "line 2: the key is there twice"),
+        (
+            "a: 1\n---\nb: {c: 1, c: 2}\n",
+            "line 3: the key is there twice",
+        ),
         (
             "a: 18446744073709551615\n",
             "line 1: a: the number is above",

@@ -110,7 +110,6 @@ pub(crate) struct Leaf<'w> {
     pub(crate) alias: Option<NodeId>,
     /// Whether the container is a sequence.
     pub(crate) in_sequence: bool,
-    pub(crate) document: usize,
     steps: &'w [Step],
     stream: &'w Stream<'w>,
 }
@@ -474,7 +473,6 @@ impl<'w, 's> Walk<'w, 's> {
             selected: scope.selects(self.rule),
             alias,
             in_sequence,
-            document: self.document,
             steps: &self.steps,
             stream,
         })?;
@@ -528,8 +526,7 @@ impl<'w, 's> Walk<'w, 's> {
                 selected,
                 alias,
                 in_sequence,
-                document: self.document,
-                steps: &self.steps,
+                    steps: &self.steps,
                 stream: self.stream,
             })?;
         }
