@@ -8,11 +8,13 @@
 //! - [`PrivateKey`] opens; a [`KeyRing`] holds all of a controller's keys, newest first, and its
 //!   [`Unsealer`] tries the key that opened the value before.
 //! - [`decode_value`] and [`encode_value`] convert between `spec.encryptedData` text and bytes.
+//! - [`manifest`] turns Secret manifests into SealedSecret manifests in place.
 
 mod certificate;
 mod cipher;
 mod der;
 mod fingerprint;
+pub mod manifest;
 mod pem;
 mod private_key;
 mod ring;

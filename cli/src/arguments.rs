@@ -1,0 +1,53 @@
+//! What can be typed: the verbs and the flags that all of them take.
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::commands::{cert, decrypt, encrypt, keygen, seal};
+use crate::failure::EXIT_CODES;
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "selkie",
+    version,
+    about = "Encrypts, decrypts and seals Kubernetes secrets in place",
+    after_long_help = format!("{EXAMPLES}\n{EXIT_CODES}"),
+    after_help = "Run `selkie help VERB` for examples, `selkie --help` for the exit codes.",
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) output: OutputFlags,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// How a run reports what it does.
+#[derive(Debug, Args)]
+pub(crate) struct OutputFlags {
+    /// Print nothing but errors
+    #[arg(short, long, global = true, help_heading = "Reports")]
+    pub(crate) quiet: bool,
+    /// Print one JSON object per file on standard output
+    #[arg(long, global = true, help_heading = "Reports")]
+    pub(crate) json: bool,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Encrypt(encrypt::Encrypt),
+    Decrypt(decrypt::Decrypt),
+    Keygen(keygen::Keygen),
+    Seal(seal::Seal),
+    Cert(cert::Cert),
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  selkie keygen -o ~/.config/sops/age/keys.txt
+  selkie encrypt --age age1... secret.yaml
+  selkie decrypt secret.yaml
+  selkie seal --cert cert.pem secret.yaml
+";

@@ -1,0 +1,187 @@
+//! Several files in one run: what goes where, one after the other, failures at the end.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use crate::failure::{Failure, Kind};
+use crate::file::{self, Input, Secrecy, Source};
+use crate::ui::{self, Report, Ui};
+
+/// Where a result goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Destination {
+    /// The file it came from.
+    InPlace,
+    /// Standard output.
+    Stdout,
+    /// A file of its own.
+    File(PathBuf),
+}
+
+/// What was typed about inputs and outputs.
+pub(crate) struct Request<'a> {
+    pub(crate) files: &'a [PathBuf],
+    pub(crate) filename: Option<&'a Path>,
+    pub(crate) stdout: bool,
+    pub(crate) in_place: bool,
+    pub(crate) output: Option<&'a Path>,
+}
+
+/// The inputs of a run, all with the same kind of destination.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    pub(crate) sources: Vec<Source>,
+    pub(crate) destination: Destination,
+}
+
+impl Batch {
+    /// Resolves a request. Without flags a file is changed in place and standard input goes to
+    /// standard output.
+    pub(crate) fn resolve(request: &Request<'_>, ui: &Ui) -> Result<Self, Failure> {
+        let stdin = |path: &PathBuf| path.as_os_str() == "-";
+        let conflict = |message: &str| Err(Failure::new(Kind::Conflict, message));
+        let mut sources: Vec<Source> = Vec::new();
+        for path in request.files {
+            sources.push(match stdin(path) {
+                true => Source::Stdin(request.filename.map(Path::to_owned)),
+                false => Source::File(path.clone()),
+            });
+        }
+        if sources.is_empty() {
+            if ui::stdin_is_terminal() {
+                return Err(Failure::new(Kind::NoFile, "no file is given")
+                    .hint("name one or more files, or pipe a document to standard input"));
+            }
+            sources.push(Source::Stdin(request.filename.map(Path::to_owned)));
+        }
+        let inputs = sources
+            .iter()
+            .filter(|s| matches!(s, Source::Stdin(_)))
+            .count();
+        if inputs > 1 {
+            return conflict("standard input can be read only once");
+        }
+        if request.filename.is_some() && inputs == 0 {
+            return conflict("--filename names standard input, but a file is given");
+        }
+        let several = sources.len() > 1;
+        let to_stdout =
+            request.stdout || request.output.is_some_and(|path| path.as_os_str() == "-");
+        let destination = match request.output {
+            _ if to_stdout => Destination::Stdout,
+            Some(_) if several => return conflict("-o takes one file, and several are given"),
+            Some(path) => Destination::File(path.to_owned()),
+            None if inputs == 0 => Destination::InPlace,
+            None if request.in_place => {
+                return conflict("standard input cannot be changed in place");
+            }
+            None if several => {
+                return conflict(
+                    "standard input cannot be mixed with files that are changed in place",
+                );
+            }
+            None => Destination::Stdout,
+        };
+        if destination == Destination::Stdout {
+            ui.refuse_json()?;
+            if several {
+                return Err(Failure::new(
+                    Kind::Conflict,
+                    "several files would run together on standard output",
+                )
+                .hint("print them one by one, or change them in place"));
+            }
+        }
+        Ok(Self {
+            sources,
+            destination,
+        })
+    }
+
+    /// Runs `one` for every source. A failure does not stop the others; the exit code is that of
+    /// the first one.
+    pub(crate) fn run(
+        &self,
+        ui: &Ui,
+        mut one: impl FnMut(&Source, &Destination) -> Result<Report, Failure>,
+    ) -> ExitCode {
+        let mut code = None;
+        let mut failed = 0;
+        {
+            let progress = ui.progress(self.sources.len());
+            for source in &self.sources {
+                let result = one(source, &self.destination);
+                let name = source.name();
+                progress.step(|| match &result {
+                    Ok(report) => ui.report(&name, report),
+                    Err(failure) => {
+                        let this = ui.fail(Some(&name), failure);
+                        code.get_or_insert(this);
+                        failed += 1;
+                    }
+                });
+            }
+        }
+        if failed > 0 && self.sources.len() > 1 {
+            ui.note(&format!("{failed} of {} files failed", self.sources.len()));
+        }
+        ExitCode::from(code.unwrap_or_default())
+    }
+}
+
+impl Destination {
+    /// Refuses, before any work is done, an input that could not be written back.
+    pub(crate) fn check(&self, input: &Input) -> Result<(), Failure> {
+        match self {
+            Self::InPlace => input.check_replaceable(),
+            Self::Stdout | Self::File(_) => Ok(()),
+        }
+    }
+
+    /// Writes a result. `changed` tells whether it differs from the input, which is else left
+    /// alone in place.
+    pub(crate) fn write(
+        &self,
+        ui: &Ui,
+        input: &Input,
+        bytes: &[u8],
+        changed: bool,
+        secrecy: Secrecy,
+    ) -> Result<(), Failure> {
+        match self {
+            Self::InPlace if changed => input.replace(bytes),
+            Self::InPlace => Ok(()),
+            Self::Stdout => ui.document(bytes),
+            Self::File(path) => file::write(path, bytes, secrecy).map_err(|mut failure| {
+                failure.message = format!("{}: {}", path.display(), failure.message);
+                failure
+            }),
+        }
+    }
+}
+
+/// Refuses a file that is not YAML by its name; other formats come later.
+pub(crate) fn check_format(source: &Source, also: &[&str]) -> Result<(), Failure> {
+    let Some(path) = source.path() else {
+        return Ok(());
+    };
+    let extension = path.extension().unwrap_or_default().to_string_lossy();
+    if ["yaml", "yml"].contains(&&*extension) || also.contains(&&*extension) {
+        return Ok(());
+    }
+    // What is not there is told as such, whatever its name.
+    if matches!(source, Source::File(_)) && !path.is_file() {
+        return Ok(());
+    }
+    let known = match also {
+        [] => ".yaml or .yml".to_owned(),
+        _ => format!(".yaml, .yml or .{}", also.join(" or .")),
+    };
+    Err(Failure::new(
+        Kind::Input,
+        format!("only YAML is supported so far, and the name does not end in {known}"),
+    )
+    .hint(
+        "JSON, dotenv, INI and binary files are not supported yet; rename the file if it is YAML",
+    ))
+}

@@ -1,0 +1,213 @@
+//! `selkie encrypt`: SOPS files, in place.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use jiff::Timestamp;
+use selkie_sops::{
+    AddClearOptions, AlreadyEncrypted, EncryptPlan, Encrypted, Encryption, MasterKey, Selection,
+    add_clear,
+};
+
+use crate::batch::{Batch, Destination, Request, check_format};
+use crate::environment::Environment;
+use crate::explain;
+use crate::failure::{Failure, Kind};
+use crate::file::{self, Input, Secrecy, Source};
+use crate::identities::Identities;
+use crate::plan::{KeyFlags, Plan, Planner};
+use crate::ui::{Report, Ui};
+
+/// Encrypt values of YAML files in place, as SOPS files
+///
+/// Only the values that the rule selects change, and a `sops` block is added: comments, quotes,
+/// indentation and key order stay. Who can decrypt, and what is encrypted, comes from the flags,
+/// then from SOPS_AGE_RECIPIENTS (recipients only), then from the nearest .sops.yaml above the file.
+/// A file of Kubernetes Secrets with no other rule gets `encrypted_regex: ^(data|stringData)$`; any
+/// other file is encrypted but for values under keys that end in `_unencrypted`.
+///
+/// A file that is encrypted already is left alone. When somebody has added a value to it in clear,
+/// that is an error, and --add-clear encrypts it.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(crate) struct Encrypt {
+    /// Files to encrypt; - or none reads standard input
+    #[arg(value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Print the result instead of changing the file
+    #[arg(long, conflicts_with = "output")]
+    stdout: bool,
+    /// Write the result to this file
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// The name that standard input is known by, for the rules of .sops.yaml
+    #[arg(long, value_name = "NAME")]
+    filename: Option<PathBuf>,
+    /// Encrypt values that were added in clear to an encrypted file; needs its private key
+    #[arg(long)]
+    add_clear: bool,
+    /// With --add-clear: accept other changes to the file as well
+    #[arg(long, requires = "add_clear")]
+    ignore_mac: bool,
+    #[command(flatten)]
+    keys: KeyFlags,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  Encrypt a Secret manifest for one age recipient:
+    selkie encrypt --age age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p secret.yaml
+  Encrypt what .sops.yaml says, several files at once:
+    selkie encrypt clusters/*/secrets.yaml
+  Encrypt standard input to standard output:
+    kubectl create secret generic db --from-file=pw --dry-run=client -o yaml |
+      selkie encrypt --filename db.yaml
+  Encrypt a value that was added by hand to an encrypted file:
+    selkie encrypt --add-clear secret.yaml
+";
+
+impl Encrypt {
+    pub(crate) fn run(&self, ui: &Ui, environment: &Environment) -> ExitCode {
+        let prepared = self.batch(ui).and_then(|batch| {
+            let planner = Planner::new(&self.keys, environment)?;
+            Ok((batch, planner))
+        });
+        let (batch, mut planner) = match prepared {
+            Ok(prepared) => prepared,
+            Err(failure) => return ExitCode::from(ui.fail(None, &failure)),
+        };
+        batch.run(ui, |source, destination| {
+            self.one(ui, environment, &mut planner, source, destination)
+        })
+    }
+
+    fn batch(&self, ui: &Ui) -> Result<Batch, Failure> {
+        let batch = Batch::resolve(
+            &Request {
+                files: &self.files,
+                filename: self.filename.as_deref(),
+                stdout: self.stdout,
+                in_place: false,
+                output: self.output.as_deref(),
+            },
+            ui,
+        )?;
+        if batch.sources.contains(&Source::Stdin(None)) {
+            return Err(Failure::new(
+                Kind::Conflict,
+                "standard input has no name to choose a rule by",
+            )
+            .hint("give --filename NAME, for example --filename secret.yaml"));
+        }
+        Ok(batch)
+    }
+
+    fn one(
+        &self,
+        ui: &Ui,
+        environment: &Environment,
+        planner: &mut Planner<'_>,
+        source: &Source,
+        destination: &Destination,
+    ) -> Result<Report, Failure> {
+        check_format(source, &[])?;
+        let input = file::read(source)?;
+        destination.check(&input)?;
+        let text = input.text.expose();
+        let planned = planner.plan(source.path().unwrap_or(source.name().as_ref()), text);
+        let (encryption, warnings) = match planned {
+            Ok(plan) => (plan.encrypt(text), plan.warnings),
+            // A file that is encrypted already needs no plan: only if it is not, the plan's
+            // failure counts.
+            Err(failure) => match Plan::none().encrypt(text) {
+                Ok(found @ Encryption::AlreadyEncrypted(_)) => (Ok(found), Vec::new()),
+                _ => return Err(failure),
+            },
+        };
+        match encryption.map_err(|error| explain::encrypt(&error))? {
+            Encryption::Encrypted(encrypted) => {
+                let written = encrypted.text.as_bytes();
+                destination.write(ui, &input, written, true, Secrecy::Sealed)?;
+                Ok(report("encrypted", &encrypted, warnings, &input))
+            }
+            Encryption::AlreadyEncrypted(found) if found.clear.is_empty() => {
+                destination.write(ui, &input, text.as_bytes(), false, Secrecy::Sealed)?;
+                Ok(Report {
+                    action: "already-encrypted",
+                    counts: vec![("recipient", found.keys.len())],
+                    warnings: Vec::new(),
+                    note: Some("left as it is".to_owned()),
+                })
+            }
+            Encryption::AlreadyEncrypted(found) => {
+                self.add(ui, environment, &input, &found, source, destination)
+            }
+        }
+    }
+
+    fn add(
+        &self,
+        ui: &Ui,
+        environment: &Environment,
+        input: &Input,
+        found: &AlreadyEncrypted,
+        source: &Source,
+        destination: &Destination,
+    ) -> Result<Report, Failure> {
+        if !self.add_clear {
+            return Err(explain::forgotten(found, &source.name()));
+        }
+        let identities = Identities::collect(environment);
+        let options = AddClearOptions {
+            now: Timestamp::now(),
+            ignore_mac: self.ignore_mac,
+        };
+        let encrypted = add_clear(input.text.expose(), &identities, &options)
+            .map_err(|error| explain::add_clear(&error, &identities))?;
+        destination.write(ui, input, encrypted.text.as_bytes(), true, Secrecy::Sealed)?;
+        Ok(report("added", &encrypted, Vec::new(), input))
+    }
+}
+
+impl Plan {
+    /// The plan of nobody, with which only a file that is encrypted already gets anywhere.
+    fn none() -> Self {
+        Self {
+            recipients: Vec::new(),
+            selection: Selection::default(),
+            mac_only_encrypted: false,
+            warnings: Vec::new(),
+        }
+    }
+
+    fn encrypt(&self, text: &str) -> Result<Encryption, selkie_sops::EncryptError> {
+        let recipients: Vec<&dyn MasterKey> = self
+            .recipients
+            .iter()
+            .map(|key| key as &dyn MasterKey)
+            .collect();
+        let plan = EncryptPlan {
+            recipients: &recipients,
+            selection: self.selection.clone(),
+            mac_only_encrypted: self.mac_only_encrypted,
+            now: Timestamp::now(),
+        };
+        selkie_sops::encrypt(text, &plan)
+    }
+}
+
+fn report(
+    action: &'static str,
+    done: &Encrypted,
+    mut warnings: Vec<String>,
+    input: &Input,
+) -> Report {
+    warnings.extend(input.hard_link_warning());
+    Report {
+        action,
+        counts: vec![("value", done.values), ("comment", done.comments)],
+        warnings,
+        note: None,
+    }
+}

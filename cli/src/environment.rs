@@ -1,0 +1,118 @@
+//! The environment variables that matter, read once (sops-cli.md 1.3).
+
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use selkie_secret::SecretString;
+
+/// What the environment says. Variables that are empty count as not set, as in sops.
+#[derive(Default)]
+pub(crate) struct Environment {
+    /// `SOPS_AGE_RECIPIENTS`.
+    pub(crate) age_recipients: Option<String>,
+    /// `SOPS_CONFIG`.
+    pub(crate) config: Option<PathBuf>,
+    /// `SOPS_AGE_KEY`: private keys.
+    pub(crate) age_key: Option<SecretString>,
+    /// `SOPS_AGE_KEY_FILE`.
+    pub(crate) age_key_file: Option<PathBuf>,
+    /// `SOPS_AGE_KEY_CMD`.
+    pub(crate) age_key_command: Option<String>,
+    /// The `keys.txt` of the user's configuration folder, if the folder is known.
+    pub(crate) user_keys: Option<PathBuf>,
+    /// Variables that are set, that sops would use and that are not supported yet.
+    pub(crate) unsupported_recipients: Vec<&'static str>,
+    /// The same for identities.
+    pub(crate) unsupported_identities: Vec<&'static str>,
+}
+
+impl Environment {
+    /// Reads the environment of this process.
+    pub(crate) fn of_process() -> Self {
+        Self::read(|name| env::var_os(name))
+    }
+
+    fn read(variable: impl Fn(&str) -> Option<OsString>) -> Self {
+        let set = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let text = |name: &str| set(name).map(|value| value.to_string_lossy().into_owned());
+        let path = |name: &str| set(name).map(PathBuf::from);
+        let which = |names: &[&'static str]| {
+            let present = names.iter().copied().filter(|name| set(name).is_some());
+            present.collect()
+        };
+        Self {
+            age_recipients: text("SOPS_AGE_RECIPIENTS"),
+            config: path("SOPS_CONFIG"),
+            age_key: text("SOPS_AGE_KEY").map(SecretString::new),
+            age_key_file: path("SOPS_AGE_KEY_FILE"),
+            age_key_command: text("SOPS_AGE_KEY_CMD"),
+            user_keys: configuration_folder(&path).map(|folder| folder.join("sops/age/keys.txt")),
+            unsupported_recipients: which(&[
+                "SOPS_PGP_FP",
+                "SOPS_KMS_ARN",
+                "SOPS_GCP_KMS_IDS",
+                "SOPS_AZURE_KEYVAULT_URLS",
+                "SOPS_VAULT_URIS",
+                "SOPS_HUAWEICLOUD_KMS_IDS",
+            ]),
+            unsupported_identities: which(&[
+                "SOPS_AGE_SSH_PRIVATE_KEY_FILE",
+                "SOPS_AGE_SSH_PRIVATE_KEY_CMD",
+            ]),
+        }
+    }
+}
+
+/// The user's configuration folder as Go's `os.UserConfigDir` finds it (sops-format.md 9.3).
+fn configuration_folder(path: &dyn Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
+    if let Some(folder) = path("XDG_CONFIG_HOME") {
+        return Some(folder);
+    }
+    let below = Path::new(match cfg!(target_os = "macos") {
+        true => "Library/Application Support",
+        false => ".config",
+    });
+    path("HOME").map(|home| home.join(below))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(variables: &[(&str, &str)]) -> Environment {
+        Environment::read(|name| {
+            let found = variables.iter().find(|(key, _)| *key == name);
+            found.map(|(_, value)| OsString::from(value))
+        })
+    }
+
+    #[test]
+    fn the_user_keys_follow_xdg_then_home() {
+        let keys = |variables: &[_]| of(variables).user_keys;
+        assert_eq!(keys(&[]), None);
+        let home = ("HOME", "/home/u");
+        #[cfg(not(target_os = "macos"))]
+        assert_eq!(
+            keys(&[home]),
+            Some("/home/u/.config/sops/age/keys.txt".into())
+        );
+        assert_eq!(
+            keys(&[home, ("XDG_CONFIG_HOME", "/x")]),
+            Some("/x/sops/age/keys.txt".into())
+        );
+    }
+
+    #[test]
+    fn empty_variables_count_as_not_set() {
+        let environment = of(&[("SOPS_AGE_KEY", ""), ("SOPS_PGP_FP", "")]);
+        assert!(environment.age_key.is_none());
+        assert!(environment.unsupported_recipients.is_empty());
+        let environment = of(&[("SOPS_PGP_FP", "x"), ("SOPS_AGE_SSH_PRIVATE_KEY_FILE", "y")]);
+        assert_eq!(environment.unsupported_recipients, ["SOPS_PGP_FP"]);
+        assert_eq!(
+            environment.unsupported_identities,
+            ["SOPS_AGE_SSH_PRIVATE_KEY_FILE"]
+        );
+    }
+}

@@ -1,0 +1,161 @@
+//! Errors of the libraries as the user sees them: a kind, which sets the exit code, and the next
+//! step. The one place where advice is added.
+
+use std::path::Path;
+
+use selkie_seal::manifest::SealManifestError;
+use selkie_sops::manifest::ManifestError;
+use selkie_sops::{
+    AddClearError, AlreadyEncrypted, DecryptError, EncryptError, ExtractError, SelectionError,
+    TreeError,
+};
+use selkie_text::yaml::ParseError;
+
+use crate::failure::{Failure, Kind};
+use crate::identities::Identities;
+
+pub(crate) fn selection(error: &SelectionError) -> Failure {
+    let kind = match error {
+        SelectionError::Conflict(..) => Kind::Conflict,
+        _ => Kind::Other,
+    };
+    Failure::new(kind, error)
+}
+
+/// Why the file gets no rule by itself; the rule to write goes into the hint, for this `file`.
+pub(crate) fn manifest(error: &ManifestError, file: &Path) -> Failure {
+    match error {
+        ManifestError::Parse(error) => parse(error),
+        ManifestError::Tree(error) => tree(error, Kind::Encrypt),
+        _ => {
+            let text = error.to_string();
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            match text.split_once("\n\n") {
+                Some((message, rule)) => {
+                    let rule = rule.replace("{FILE}", &path_regex(&name));
+                    Failure::new(Kind::Encrypt, message).hint(rule)
+                }
+                None => Failure::new(Kind::Encrypt, text),
+            }
+        }
+    }
+}
+
+pub(crate) fn encrypt(error: &EncryptError) -> Failure {
+    match error {
+        EncryptError::Parse(error) => parse(error),
+        EncryptError::Tree(error) => tree(error, Kind::Encrypt),
+        EncryptError::Metadata(_) | EncryptError::ReservedKey { .. } => {
+            Failure::new(Kind::AlreadyEncrypted, error)
+                .hint("rename the key, or decrypt the file with the tool that wrote it")
+        }
+        EncryptError::NothingSelected { .. } => Failure::new(Kind::Encrypt, error)
+            .hint("correct the rule in .sops.yaml or the flag; the file is untouched"),
+        EncryptError::NoRecipients => Failure::new(Kind::Other, error).hint("give --age age1..."),
+        EncryptError::Wrap(_) | EncryptError::Random(_) => Failure::new(Kind::Other, error),
+        _ => Failure::new(Kind::Encrypt, error),
+    }
+}
+
+/// Values that somebody added to an encrypted file and that are still in clear.
+pub(crate) fn forgotten(found: &AlreadyEncrypted, file: &str) -> Failure {
+    let mut places: Vec<String> = found
+        .clear
+        .iter()
+        .take(SHOWN_LEAVES)
+        .map(|leaf| format!("{} (line {})", leaf.path, leaf.line))
+        .collect();
+    if found.clear.len() > SHOWN_LEAVES {
+        places.push(format!("{} more", found.clear.len() - SHOWN_LEAVES));
+    }
+    let message = format!(
+        "already encrypted, but in clear although the file's own rule selects it: {}",
+        places.join(", ")
+    );
+    Failure::new(Kind::AlreadyEncrypted, message).hint(format!(
+        "selkie encrypt --add-clear {file} encrypts it with the file's own key"
+    ))
+}
+
+pub(crate) fn add_clear(error: &AddClearError, identities: &Identities) -> Failure {
+    match error {
+        AddClearError::Open(error) => decrypt(error, identities),
+        AddClearError::Mac(_) => Failure::new(Kind::Mac, error),
+        AddClearError::Tree(error) => tree(error, Kind::Encrypt),
+        AddClearError::Random(_) => Failure::new(Kind::Other, error),
+        _ => Failure::new(Kind::Encrypt, error),
+    }
+}
+
+pub(crate) fn decrypt(error: &DecryptError, identities: &Identities) -> Failure {
+    match error {
+        DecryptError::Parse(error) => parse(error),
+        DecryptError::Tree(error) => tree(error, Kind::Decrypt),
+        DecryptError::NoDataKey(_) => Failure::new(Kind::NoKey, error).hint(format!(
+            "identities were looked for in\n{}",
+            identities.places()
+        )),
+        DecryptError::Mac(_) => Failure::new(Kind::Mac, error).hint(
+            "look at what changed since the last good version (git diff);\n\
+             --ignore-mac opens the file all the same",
+        ),
+        DecryptError::Metadata(_) => Failure::new(Kind::Other, error),
+        _ => Failure::new(Kind::Decrypt, error),
+    }
+}
+
+pub(crate) fn extract(error: &ExtractError) -> Failure {
+    match error {
+        ExtractError::Parse(error) => parse(error),
+        _ => Failure::new(Kind::Other, error),
+    }
+}
+
+pub(crate) fn seal(error: &SealManifestError) -> Failure {
+    match error {
+        SealManifestError::Parse(error) => parse(error),
+        SealManifestError::NoSecret => Failure::new(Kind::Empty, error),
+        SealManifestError::EmptyData { .. } => {
+            Failure::new(Kind::Other, error).hint("give --allow-empty-data")
+        }
+        SealManifestError::NoName { .. } => {
+            Failure::new(Kind::Other, error).hint("add metadata.name, or give --name")
+        }
+        SealManifestError::NoNamespace { .. } => {
+            Failure::new(Kind::Other, error).hint("add metadata.namespace, or give --namespace")
+        }
+        SealManifestError::OtherKind { .. } => Failure::new(Kind::Other, error)
+            .hint("only Secrets are sealed; other documents are left alone beside one"),
+        SealManifestError::Encrypted { .. } => {
+            Failure::new(Kind::Other, error).hint("decrypt it first: selkie decrypt -i FILE")
+        }
+        _ => Failure::new(Kind::Other, error),
+    }
+}
+
+fn parse(error: &ParseError) -> Failure {
+    Failure::new(Kind::Input, format!("not valid YAML: {error}"))
+}
+
+fn tree(error: &TreeError, kind: Kind) -> Failure {
+    match error {
+        TreeError::Empty => Failure::new(Kind::Empty, error),
+        _ => Failure::new(kind, error),
+    }
+}
+
+/// A file name as a `path_regex` that matches it at the end of a path.
+fn path_regex(name: &str) -> String {
+    let mut text = String::new();
+    for c in name.chars() {
+        if r"\.+*?()|[]{}^$".contains(c) {
+            text.push('\\');
+        }
+        text.push(c);
+    }
+    text.push('$');
+    text
+}
+
+/// So many forgotten values are named; the others are counted.
+const SHOWN_LEAVES: usize = 5;

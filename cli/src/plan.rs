@@ -1,0 +1,199 @@
+//! Flags, environment and `.sops.yaml` resolved into one plan; only the plan reaches a library.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use selkie_keys::age::{AgeRecipient, parse_recipients};
+use selkie_sops::{Selection, SelectionSettings, manifest};
+
+use crate::config_file::{ConfigFiles, absolute};
+use crate::environment::Environment;
+use crate::explain;
+use crate::failure::{Failure, Kind};
+
+/// The flags that say for whom and what is encrypted.
+#[derive(Debug, Default, Args)]
+pub(crate) struct KeyFlags {
+    /// age recipients (age1...), separated by commas; may be repeated
+    #[arg(short, long, value_name = "RECIPIENTS", help_heading = "Keys")]
+    pub(crate) age: Vec<String>,
+    /// Use this config file instead of the nearest .sops.yaml above the file
+    #[arg(long, value_name = "FILE", help_heading = "Keys")]
+    pub(crate) config: Option<PathBuf>,
+    /// Encrypt only values under keys that match
+    #[arg(
+        long,
+        value_name = "REGEX",
+        help_heading = "What is encrypted (at most one)"
+    )]
+    pub(crate) encrypted_regex: Option<String>,
+    /// Encrypt all values but those under keys that match
+    #[arg(
+        long,
+        value_name = "REGEX",
+        help_heading = "What is encrypted (at most one)"
+    )]
+    pub(crate) unencrypted_regex: Option<String>,
+    /// Encrypt only values under keys with this ending
+    #[arg(
+        long,
+        value_name = "TEXT",
+        help_heading = "What is encrypted (at most one)"
+    )]
+    pub(crate) encrypted_suffix: Option<String>,
+    /// Encrypt all values but those under keys with this ending
+    #[arg(
+        long,
+        value_name = "TEXT",
+        help_heading = "What is encrypted (at most one)"
+    )]
+    pub(crate) unencrypted_suffix: Option<String>,
+    /// Encrypt only values that follow a comment that matches
+    #[arg(
+        long,
+        value_name = "REGEX",
+        help_heading = "What is encrypted (at most one)"
+    )]
+    pub(crate) encrypted_comment_regex: Option<String>,
+    /// Encrypt all values but those that follow a comment that matches
+    #[arg(
+        long,
+        value_name = "REGEX",
+        help_heading = "What is encrypted (at most one)"
+    )]
+    pub(crate) unencrypted_comment_regex: Option<String>,
+    /// Let the MAC cover encrypted values only, so that the rest may be edited
+    #[arg(long, help_heading = "What is encrypted (at most one)")]
+    pub(crate) mac_only_encrypted: bool,
+}
+
+/// How one file is encrypted.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) recipients: Vec<AgeRecipient>,
+    pub(crate) selection: Selection,
+    pub(crate) mac_only_encrypted: bool,
+    /// What the user should look at.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Makes plans for the files of one run.
+pub(crate) struct Planner<'a> {
+    flags: &'a KeyFlags,
+    environment: &'a Environment,
+    selection: Option<Selection>,
+    configs: ConfigFiles,
+}
+
+impl<'a> Planner<'a> {
+    /// Checks what holds for every file: flags that contradict each other, a regex that does not
+    /// compile, a recipient that does not parse.
+    pub(crate) fn new(flags: &'a KeyFlags, environment: &'a Environment) -> Result<Self, Failure> {
+        let settings = SelectionSettings {
+            unencrypted_suffix: flags.unencrypted_suffix.clone(),
+            encrypted_suffix: flags.encrypted_suffix.clone(),
+            unencrypted_regex: flags.unencrypted_regex.clone(),
+            encrypted_regex: flags.encrypted_regex.clone(),
+            unencrypted_comment_regex: flags.unencrypted_comment_regex.clone(),
+            encrypted_comment_regex: flags.encrypted_comment_regex.clone(),
+        };
+        let selection = settings
+            .compile()
+            .map_err(|error| explain::selection(&error))?;
+        if let Some(variable) = environment.unsupported_recipients.first() {
+            let message = format!(
+                "{variable} is set, but keys of that type are not supported yet: \
+                 encrypting without them would lock their owners out"
+            );
+            return Err(Failure::new(Kind::Other, message).hint(format!(
+                "unset {variable} to encrypt for age recipients alone"
+            )));
+        }
+        let planner = Self {
+            flags,
+            environment,
+            selection,
+            configs: ConfigFiles::new(flags.config.clone().or_else(|| environment.config.clone())),
+        };
+        planner.given_recipients()?;
+        Ok(planner)
+    }
+
+    /// Resolves the plan for one file with this content.
+    ///
+    /// Recipients: flags, else `SOPS_AGE_RECIPIENTS`, else the rule. Selection: flags, else the
+    /// rule, else the one for Kubernetes Secrets, else everything but `_unencrypted` keys.
+    pub(crate) fn plan(&mut self, path: &Path, text: &str) -> Result<Plan, Failure> {
+        let path = absolute(path);
+        let file = self.configs.for_file(&path)?;
+        let rule = match &file {
+            Some(file) => file.rule_for(&path)?,
+            None => None,
+        };
+        let given = self.given_recipients()?;
+        let recipients = match (given, rule, &file) {
+            (Some(given), _, _) => given,
+            (None, Some(rule), Some(file)) => {
+                let place = file.path.display();
+                let listed = rule
+                    .recipients()
+                    .map_err(|error| Failure::new(Kind::Other, format!("{place}: {error}")))?;
+                parse_recipients(&listed.join(",")).map_err(|error| {
+                    let message = format!("{place}: the rule on line {}: {error}", rule.line);
+                    Failure::new(Kind::Other, message)
+                })?
+            }
+            _ => Vec::new(),
+        };
+        if recipients.is_empty() {
+            let message = match &file {
+                Some(file) => format!(
+                    "no recipient is given, and {} names none for this file",
+                    file.path.display()
+                ),
+                None => {
+                    "no recipient is given, and there is no .sops.yaml above this file".to_owned()
+                }
+            };
+            return Err(Failure::new(Kind::Other, message).hint(
+                "give --age age1..., set SOPS_AGE_RECIPIENTS, or write a .sops.yaml;\n\
+                 `selkie keygen` makes a key",
+            ));
+        }
+        let ruled = rule.and_then(|rule| rule.selection.clone());
+        let selection = match self.selection.clone().or(ruled) {
+            Some(selection) => selection,
+            None => manifest::default_selection(text)
+                .map_err(|error| explain::manifest(&error, &path))?
+                .unwrap_or_default(),
+        };
+        let misnamed = self.configs.misnamed.take();
+        Ok(Plan {
+            recipients,
+            selection,
+            mac_only_encrypted: self.flags.mac_only_encrypted
+                || rule.is_some_and(|rule| rule.mac_only_encrypted),
+            warnings: misnamed
+                .map(|path| format!("{} is not used; the name is .sops.yaml", path.display()))
+                .into_iter()
+                .collect(),
+        })
+    }
+
+    fn given_recipients(&self) -> Result<Option<Vec<AgeRecipient>>, Failure> {
+        let (list, name) = match (&self.flags.age[..], &self.environment.age_recipients) {
+            ([], None) => return Ok(None),
+            ([], Some(list)) => (list.clone(), "SOPS_AGE_RECIPIENTS"),
+            (flags, _) => (flags.join(","), "--age"),
+        };
+        let recipients = parse_recipients(&list)
+            .map_err(|error| Failure::new(Kind::Other, format!("{name}: {error}")))?;
+        if recipients.is_empty() {
+            return Err(Failure::new(
+                Kind::Other,
+                format!("{name}: no recipient in the list"),
+            ));
+        }
+        Ok(Some(recipients))
+    }
+}
