@@ -59,7 +59,7 @@ pub fn append_entry(
     }
     let source = stream.source;
     let line_end = line_end(source);
-    let column = root.map_or(0, |root| root.start.1);
+    let column = root.map_or(0, |root| stream.column(root.span.start));
     let entry = emit_entry(key, value, column, indent).replace('\n', line_end);
     let end = place.end;
     let last_line = line_start(source, end);
@@ -87,8 +87,14 @@ pub fn append_entry(
             _ => format!("{header}-"),
         };
         edits.replace(block.header.clone(), strip);
-        mark = if block.chomping == Chomping::Keep { "  " } else { " " };
-    } else if unfinished.trim_matches([' ', '\t']).is_empty() && in_document(stream, document, last_line) {
+        mark = if block.chomping == Chomping::Keep {
+            "  "
+        } else {
+            " "
+        };
+    } else if unfinished.trim_matches([' ', '\t']).is_empty()
+        && in_document(stream, document, last_line)
+    {
         // Blanks without a line break stay at the end.
         edits.insert(last_line, entry);
         return Ok(());
@@ -129,8 +135,14 @@ fn root_of<'a, 's>(
     stream: &'a Stream<'s>,
     document: usize,
 ) -> Result<(Range<usize>, Option<&'a Node<'s>>), EntryError> {
-    let found = stream.documents.get(document).ok_or(EntryError::NoDocument(document))?;
-    let end = found.end_marker.as_ref().map_or(found.span.end, |marker| marker.start);
+    let found = stream
+        .documents
+        .get(document)
+        .ok_or(EntryError::NoDocument(document))?;
+    let end = found
+        .end_marker
+        .as_ref()
+        .map_or(found.span.end, |marker| marker.start);
     let Some(root) = found.root.map(|root| stream.node(root)) else {
         return Ok((found.span.start..end, None));
     };
@@ -148,16 +160,19 @@ fn bom(source: &str) -> usize {
 /// Whether the line that begins at `at` belongs to the document and holds none of its content.
 fn in_document(stream: &Stream<'_>, document: usize, at: usize) -> bool {
     let document = &stream.documents[document];
-    let marker = document.start_marker.as_ref().map_or(0, |marker| marker.end);
+    let marker = document
+        .start_marker
+        .as_ref()
+        .map_or(0, |marker| marker.end);
     at >= marker && at >= stream.node(document.content).span.end && at > bom(stream.source)
 }
 
 /// The first byte of the line that `at` is in, a byte order mark left out.
 fn line_start(source: &str, at: usize) -> usize {
     let before = &source[..at];
-    let found = before.char_indices().rfind(|(_, c)| {
-        matches!(c, '\n' | '\r' | '\u{85}' | '\u{2028}' | '\u{2029}')
-    });
+    let found = before
+        .char_indices()
+        .rfind(|(_, c)| matches!(c, '\n' | '\r' | '\u{85}' | '\u{2028}' | '\u{2029}'));
     found.map_or(bom(source), |(at, c)| at + c.len_utf8())
 }
 
@@ -190,7 +205,12 @@ fn ends_in_block(value: &Value) -> bool {
     }
 }
 
-fn flow_insertion(stream: &Stream<'_>, root: &Node<'_>, key: &str, value: &Value) -> (usize, String) {
+fn flow_insertion(
+    stream: &Stream<'_>,
+    root: &Node<'_>,
+    key: &str,
+    value: &Value,
+) -> (usize, String) {
     let entry = format!("{}: {}", quote::json_quoted(key), emit_json(value));
     let closing = root.span.end - 1;
     let Some(last) = root.children.last().map(|last| stream.node(*last)) else {
@@ -198,7 +218,11 @@ fn flow_insertion(stream: &Stream<'_>, root: &Node<'_>, key: &str, value: &Value
         let blank = stream.source[inside..closing].trim().is_empty();
         return (if blank { inside } else { closing }, entry);
     };
-    let last = last.properties.as_ref().map_or(0, |span| span.end).max(last.span.end);
+    let last = last
+        .properties
+        .as_ref()
+        .map_or(0, |span| span.end)
+        .max(last.span.end);
     let comma = trailing_comma(&stream.source[last..closing]).map(|at| last + at + 1);
     let from = comma.unwrap_or(last);
     let blank = stream.source[from..closing].trim().is_empty();
@@ -232,9 +256,15 @@ fn flow_removal(
     value: &Node<'_>,
 ) -> Range<usize> {
     let source = stream.source;
-    let start = name.properties.as_ref().map_or(name.span.start, |span| span.start);
+    let start = name
+        .properties
+        .as_ref()
+        .map_or(name.span.start, |span| span.start);
     let closing = root.span.end - 1;
-    let next = root.children.get(index * 2 + 2).map(|next| stream.node(*next));
+    let next = root
+        .children
+        .get(index * 2 + 2)
+        .map(|next| stream.node(*next));
     let limit = next.map_or(closing, |next| next.span.start);
     let comma = trailing_comma(&source[value.span.end..limit]).map(|at| value.span.end + at + 1);
     match comma {
@@ -265,15 +295,26 @@ fn remove_block_entry(
     let source = stream.source;
     let name = stream.node(root.children[index * 2]);
     let value = stream.node(root.children[index * 2 + 1]);
-    let key_start = name.properties.as_ref().map_or(name.span.start, |span| span.start);
+    let key_start = name
+        .properties
+        .as_ref()
+        .map_or(name.span.start, |span| span.start);
     // The whole line: a `? ` before the key is part of the entry.
     let start = line_start(source, key_start);
-    let value_end = value.properties.as_ref().map_or(0, |span| span.end).max(value.span.end);
+    let value_end = value
+        .properties
+        .as_ref()
+        .map_or(0, |span| span.end)
+        .max(value.span.end);
     let rest = &source[value_end.max(key_start)..];
     let line = rest.find(['\n', '\r']);
     let end = line.map_or(source.len(), |at| {
         let at = value_end.max(key_start) + at;
-        if source[at..].starts_with("\r\n") { at + 2 } else { at + 1 }
+        if source[at..].starts_with("\r\n") {
+            at + 2
+        } else {
+            at + 1
+        }
     });
     if line.is_some() || !is_last {
         edits.delete(start..end);
@@ -282,7 +323,9 @@ fn remove_block_entry(
     // No line break at the end of the file: there was none before the entry was put in.
     let mark = source.len() - source.trim_end_matches(' ').len();
     let before = &source[..start];
-    let cut = before.strip_suffix("\r\n").or_else(|| before.strip_suffix(['\n', '\r']));
+    let cut = before
+        .strip_suffix("\r\n")
+        .or_else(|| before.strip_suffix(['\n', '\r']));
     edits.delete(cut.unwrap_or(before).len()..source.len());
     if mark > 2 || mark == 0 || index == 0 {
         return;
@@ -291,7 +334,9 @@ fn remove_block_entry(
     while let Some(child) = stream.node(last).children.last() {
         last = *child;
     }
-    let Some(block) = &stream.node(last).block else { return };
+    let Some(block) = &stream.node(last).block else {
+        return;
+    };
     if block.chomping == Chomping::Strip {
         let sign = if mark == 2 { "+" } else { "" };
         let header = source[block.header.clone()].replacen('-', sign, 1);

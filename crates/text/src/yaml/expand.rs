@@ -19,12 +19,24 @@ pub fn expand_alias(
         return Err(ExpandError::NotAnAlias { line, column });
     };
     let limit = stream.limits.max_alias_expansion;
-    let mut writer = Writer { stream, out: zeroize::Zeroizing::default(), left: limit };
-    let too_large = ExpandError::TooLarge { line, column, limit };
+    let mut writer = Writer {
+        stream,
+        out: zeroize::Zeroizing::default(),
+        left: limit,
+    };
+    let too_large = ExpandError::TooLarge {
+        line,
+        column,
+        limit,
+    };
     let parent = node.parent.map(|parent| stream.node(parent));
     let is_key = parent.is_some_and(|parent| {
         parent.kind == Kind::Mapping
-            && parent.children.iter().position(|child| *child == alias).is_some_and(|at| at % 2 == 0)
+            && parent
+                .children
+                .iter()
+                .position(|child| *child == alias)
+                .is_some_and(|at| at % 2 == 0)
     });
     let content = stream.node(stream.target(target));
     let block = content.kind != Kind::Scalar && !content.children.is_empty();
@@ -37,7 +49,7 @@ pub fn expand_alias(
     }
 
     // A block goes under the line, behind its comment.
-    let column = parent.map_or(0, |parent| parent.start.1 + 2);
+    let column = parent.map_or(0, |parent| stream.column(parent.span.start) + 2);
     writer.block(target, column).ok_or(too_large)?;
     let source = stream.source;
     let rest = &source[node.span.end..];
@@ -45,7 +57,9 @@ pub fn expand_alias(
     let line_end = super::block_text::line_end(source, line);
     let lines = writer.out.trim_end_matches('\n').replace('\n', line_end);
     if source[node.span.end..line].trim().is_empty() {
-        let before = source[..node.span.start].trim_end_matches([' ', '\t']).len();
+        let before = source[..node.span.start]
+            .trim_end_matches([' ', '\t'])
+            .len();
         edits.replace(before..line, format!("{line_end}{lines}"));
     } else {
         let blanks = rest.len() - rest.trim_start_matches([' ', '\t']).len();
@@ -64,9 +78,20 @@ struct Writer<'a, 's> {
 /// Something of a block that is still to be written.
 enum Step {
     /// A node after `key:` or `-` at this column; whether it may begin on this line.
-    Node { id: NodeId, column: usize, after_dash: bool },
-    Key { id: NodeId, column: usize, on_line: bool },
-    Dash { column: usize, on_line: bool },
+    Node {
+        id: NodeId,
+        column: usize,
+        after_dash: bool,
+    },
+    Key {
+        id: NodeId,
+        column: usize,
+        on_line: bool,
+    },
+    Dash {
+        column: usize,
+        on_line: bool,
+    },
 }
 
 impl Writer<'_, '_> {
@@ -85,7 +110,11 @@ impl Writer<'_, '_> {
         self.push_children(&mut steps, self.stream.target(id), column, false)?;
         while let Some(step) = steps.pop() {
             match step {
-                Step::Key { id, column, on_line } => {
+                Step::Key {
+                    id,
+                    column,
+                    on_line,
+                } => {
                     if !on_line {
                         self.pad(column);
                     }
@@ -99,7 +128,11 @@ impl Writer<'_, '_> {
                     }
                     self.out.push('-');
                 }
-                Step::Node { id, column, after_dash } => {
+                Step::Node {
+                    id,
+                    column,
+                    after_dash,
+                } => {
                     let target = self.stream.target(id);
                     let node = self.stream.node(target);
                     if node.kind == Kind::Scalar || node.children.is_empty() {
@@ -135,14 +168,29 @@ impl Writer<'_, '_> {
         match node.kind {
             Kind::Mapping => {
                 for (at, (key, value)) in self.stream.entries(id).enumerate() {
-                    steps.push(Step::Key { id: key, column, on_line: on_line && at == 0 });
-                    steps.push(Step::Node { id: value, column, after_dash: false });
+                    steps.push(Step::Key {
+                        id: key,
+                        column,
+                        on_line: on_line && at == 0,
+                    });
+                    steps.push(Step::Node {
+                        id: value,
+                        column,
+                        after_dash: false,
+                    });
                 }
             }
             _ => {
                 for (at, item) in node.children.iter().enumerate() {
-                    steps.push(Step::Dash { column, on_line: on_line && at == 0 });
-                    steps.push(Step::Node { id: *item, column, after_dash: true });
+                    steps.push(Step::Dash {
+                        column,
+                        on_line: on_line && at == 0,
+                    });
+                    steps.push(Step::Node {
+                        id: *item,
+                        column,
+                        after_dash: true,
+                    });
                 }
             }
         }
@@ -177,7 +225,11 @@ impl Writer<'_, '_> {
                 self.out.push_str(&text);
                 continue;
             }
-            let (open, close) = if node.kind == Kind::Mapping { ("{", "}") } else { ("[", "]") };
+            let (open, close) = if node.kind == Kind::Mapping {
+                ("{", "}")
+            } else {
+                ("[", "]")
+            };
             self.out.push_str(open);
             let from = parts.len();
             for (at, child) in node.children.iter().enumerate() {
@@ -202,13 +254,20 @@ fn tag_of<'s>(stream: &Stream<'s>, node: &Node<'_>) -> Option<&'s str> {
 /// The scalar as written where that is one line and fits, else in canonical style.
 fn scalar_text(stream: &Stream<'_>, node: &Node<'_>, flow: bool) -> String {
     let written = &stream.source[node.span.clone()];
-    let one_line = node.block.is_none() && !written.contains(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}']);
-    let place = if flow { quote::Place::Flow } else { quote::Place::Entry };
+    let one_line =
+        node.block.is_none() && !written.contains(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}']);
+    let place = if flow {
+        quote::Place::Flow
+    } else {
+        quote::Place::Entry
+    };
     match node.style {
         Style::SingleQuoted | Style::DoubleQuoted if one_line => written.to_owned(),
         // An empty plain scalar would run into what follows.
         Style::Plain if written.is_empty() && node.tag.is_none() => "null".to_owned(),
-        Style::Plain if one_line && quote::reads_back_plain(written, place, true) => written.to_owned(),
+        Style::Plain if one_line && quote::reads_back_plain(written, place, true) => {
+            written.to_owned()
+        }
         Style::Plain if written.is_empty() => String::new(),
         _ => quote::double_quoted(&node.value),
     }

@@ -235,6 +235,15 @@ impl<'s> Stream<'s> {
         super::error::line_column(self.source, offset)
     }
 
+    /// The 0-based column, in characters, of a byte offset.
+    pub(super) fn column(&self, offset: usize) -> usize {
+        let before = &self.source[..offset];
+        let line = before.rfind(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}']);
+        let line = line.map_or(before, |at| &before[at..]);
+        let breaks = ['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}', '\u{feff}'];
+        line.trim_start_matches(breaks).chars().count()
+    }
+
     /// Entries of a mapping as (key, value); empty for other nodes.
     pub fn entries(&self, mapping: NodeId) -> impl Iterator<Item = (NodeId, NodeId)> + '_ {
         let node = self.node(mapping);
