@@ -358,6 +358,14 @@ impl<'s> Scanner<'s> {
         });
     }
 
+    /// Puts a token before the one with this number; at the end without a number and, as go-yaml
+    /// does, where that token was taken already.
+    fn insert(&mut self, number: Option<usize>, token: Token<'s>) {
+        let place = number.and_then(|number| number.checked_sub(self.tokens_taken));
+        let place = place.unwrap_or(self.tokens.len()).min(self.tokens.len());
+        self.tokens.insert(place, token);
+    }
+
     fn simple_key_is_valid(&mut self, level: usize) -> Result<bool, ParseError> {
         let key = self.simple_keys[level];
         if !key.possible {
@@ -434,10 +442,7 @@ impl<'s> Scanner<'s> {
             start: mark,
             end: mark,
         };
-        match number {
-            Some(number) => self.tokens.insert(number - self.tokens_taken, token),
-            None => self.tokens.push_back(token),
-        }
+        self.insert(number, token);
         Ok(())
     }
 
@@ -597,8 +602,7 @@ impl<'s> Scanner<'s> {
                 start: key.mark,
                 end: key.mark,
             };
-            self.tokens
-                .insert(key.token_number - self.tokens_taken, token);
+            self.insert(Some(key.token_number), token);
             self.roll_indent(
                 key.mark.column,
                 Some(key.token_number),
