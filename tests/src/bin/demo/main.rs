@@ -38,11 +38,12 @@ async fn run(keep: bool) -> Result<ExitCode> {
     let mut show = Show::new();
     let mut demo = Demo::start(&mut show).await?;
     let outcome = demo.run(&mut show).await;
-    let ended = match (&outcome, keep) {
-        (Ok(()), true) => Ok(()),
-        _ => demo.end(&mut show),
-    };
-    show.summary(outcome.and(ended));
+    show.note(outcome);
+    if !(keep && show.all_passed()) {
+        let ended = demo.end(&mut show);
+        show.note(ended);
+    }
+    show.summary();
     if !show.all_passed() {
         return Ok(ExitCode::FAILURE);
     }

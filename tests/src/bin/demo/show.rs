@@ -18,7 +18,7 @@ pub(crate) struct Show {
     colour: bool,
     step: String,
     checks: Vec<(String, String)>,
-    failure: Option<String>,
+    failure: Option<(String, String)>,
 }
 
 impl Show {
@@ -87,8 +87,17 @@ impl Show {
         Ok(())
     }
 
+    /// Keeps the first failure, with the step it happened in.
+    pub(crate) fn note(&mut self, outcome: Result<()>) {
+        if let (Err(error), None) = (outcome, &self.failure) {
+            let message = format!("{error:#}");
+            println!("  {} {message}", self.paint("31", "FAILED:"));
+            self.failure = Some((self.step.clone(), message));
+        }
+    }
+
     /// Prints the list of checks and how the demo ended.
-    pub(crate) fn summary(&mut self, outcome: Result<()>) {
+    pub(crate) fn summary(&self) {
         println!("\n{}", self.bold("== Summary =="));
         let mut last = "";
         for (step, check) in &self.checks {
@@ -99,16 +108,12 @@ impl Show {
             println!("  {} {check}", self.paint("32", "ok:"));
         }
         let seconds = self.began.elapsed().as_secs();
-        match outcome {
-            Ok(()) => println!("{} checks, all passed, in {seconds} s.", self.checks.len()),
-            Err(error) => {
-                println!("{}", self.step);
-                println!("  {} {error:#}", self.paint("31", "FAILED:"));
-                self.failure = Some(self.step.clone());
-                println!(
-                    "The demo failed after {} checks and {seconds} s.",
-                    self.checks.len()
-                );
+        let count = self.checks.len();
+        match &self.failure {
+            None => println!("{count} checks, all passed, in {seconds} s."),
+            Some((step, message)) => {
+                println!("{step}\n  {} {message}", self.paint("31", "FAILED:"));
+                println!("The demo failed; {count} checks passed, in {seconds} s.");
             }
         }
     }
