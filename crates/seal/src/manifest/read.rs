@@ -510,7 +510,12 @@ impl<'a, 's> Reader<'a, 's> {
                     remarks: self.remarks(&entry),
                 };
                 match values.iter_mut().find(|known| known.key == value.key) {
-                    Some(known) => *known = value,
+                    Some(known) => {
+                        let before = std::mem::replace(known, value);
+                        if known.remarks.is_empty() {
+                            known.remarks = before.remarks;
+                        }
+                    }
                     None => values.push(value),
                 }
             }

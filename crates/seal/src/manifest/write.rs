@@ -37,6 +37,10 @@ pub(super) struct Remarks {
 }
 
 impl Remarks {
+    pub(super) fn is_empty(&self) -> bool {
+        self.head.is_empty() && self.line.is_empty() && self.foot.is_empty()
+    }
+
     pub(super) fn append(&mut self, other: Self) {
         self.head.extend(other.head);
         self.line.extend(other.line);
