@@ -11,7 +11,7 @@ use reqwest::StatusCode;
 use crate::bed::new_folder;
 use crate::cluster::{Account, Cluster};
 use crate::selkie::binary;
-use crate::server::{Server, free_port, with_new_ports};
+use crate::server::{Server, free_port, http_client, with_new_ports};
 use crate::wait::eventually;
 
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -177,7 +177,7 @@ impl Settings {
             .envs(self.environment.iter().map(|(name, value)| (name, value)));
         let log = new_folder("controller")?.join("controller.log");
         let server = Server::start("selkie-controller", command, &log)?;
-        let http = reqwest::Client::builder().no_proxy().build()?;
+        let http = http_client()?;
         let controller = Controller {
             server,
             account: account.clone(),

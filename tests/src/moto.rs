@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::bed::{Cache, Tool, new_folder};
-use crate::server::{Server, free_port, with_new_ports};
+use crate::server::{Server, free_port, http_client, with_new_ports};
 use crate::wait::eventually;
 
 /// The region of the secrets that this client makes.
@@ -82,10 +82,7 @@ impl Moto {
             let folder = new_folder("moto")?;
             command.env("MOTO_RECORDER_FILEPATH", folder.join("recording"));
             let server = Server::start("moto", command, &folder.join("moto.log"))?;
-            let http = reqwest::Client::builder()
-                .no_proxy()
-                .timeout(Duration::from_secs(10))
-                .build()?;
+            let http = http_client()?;
             let moto = Self { port, server, http };
             eventually(START_LIMIT, || async {
                 moto.server.check_alive()?;

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::bed::{Cache, DATA, Tool, new_folder};
-use crate::server::{Server, free_port, with_new_ports};
+use crate::server::{Server, free_port, http_client, with_new_ports};
 use crate::wait::eventually;
 
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -47,7 +47,7 @@ impl OpenBao {
             port,
             server,
             key: String::new(),
-            http: reqwest::Client::builder().no_proxy().build()?,
+            http: http_client()?,
         };
         let start = json!({"secret_shares": 1, "secret_threshold": 1});
         let keys: Keys = eventually(START_LIMIT, || async {

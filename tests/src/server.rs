@@ -161,6 +161,17 @@ pub fn free_port() -> Result<u16> {
         .port())
 }
 
+/// Returns a client for the servers of the bed.
+///
+/// It keeps no connection: a server may be shared by tests, each has an async runtime of its own, and
+/// a connection dies with the runtime that opened it.
+pub fn http_client() -> Result<reqwest::Client> {
+    let builder = reqwest::Client::builder()
+        .no_proxy()
+        .pool_max_idle_per_host(0);
+    Ok(builder.timeout(Duration::from_secs(10)).build()?)
+}
+
 /// Runs `start` again, up to three times, when a server it started lost its port to another
 /// process.
 pub async fn with_new_ports<T, F, Fut>(mut start: F) -> Result<T>
