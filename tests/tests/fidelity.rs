@@ -8,7 +8,10 @@ use compat::generate::{Case, seeds, without_metadata};
 use compat::sops_file::{By, Folder, RECIPIENT, failures};
 
 fn report(what: &str, total: usize, failures: &[String]) {
-    println!("verified: {what}: {} of {total} pass", total - failures.len());
+    println!(
+        "verified: {what}: {} of {total} pass",
+        total - failures.len()
+    );
     assert!(
         failures.is_empty(),
         "{what}: {} of {total} fail:\n{}",
@@ -108,12 +111,13 @@ fn sample_comes_back(sample: &Sample) -> Result<()> {
     Ok(())
 }
 
-/// Every line outside the metadata is a line of the source or holds ciphertext. Where aliases are expanded, keys of the copy are new too.
+/// Every line outside the metadata is a line of the source, in order, or holds ciphertext; where a canonical form is expected, it may be
+/// a line of that.
 fn only_ciphertext_is_new(sample: &Sample, source: &str, encrypted: &str) -> Result<()> {
+    let canonical = std::str::from_utf8(sample.expected.as_deref().unwrap_or_default())?;
     let mut rest = source.lines();
     for line in without_metadata(encrypted).lines() {
-        let copied = sample.expected.is_some() && line.ends_with([':', '-', ']', '}']);
-        if line.contains("ENC[") || copied {
+        if line.contains("ENC[") || canonical.lines().any(|other| other == line) {
             continue;
         }
         ensure!(

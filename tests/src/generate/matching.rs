@@ -30,17 +30,16 @@ impl fmt::Display for Mismatch {
 
 impl Error for Mismatch {}
 
-/// Returns the text without the `sops:` blocks at the left margin: each from its key to the last line that is indented.
+/// Returns the text without the `sops:` blocks of block mappings: each from its key to the last line that is indented deeper.
 pub fn without_metadata(text: &str) -> String {
     let mut kept = String::with_capacity(text.len());
-    let mut inside = false;
+    let mut inside = None;
     for line in text.split_inclusive('\n') {
-        if line.trim_end() == "sops:" {
-            inside = true;
-        } else if inside && line.starts_with(' ') {
-            continue;
-        } else {
-            inside = false;
+        let indent = line.len() - line.trim_start_matches(' ').len();
+        if line.trim() == "sops:" {
+            inside = Some(indent);
+        } else if inside.is_none_or(|outer| indent <= outer) {
+            inside = None;
             kept.push_str(line);
         }
     }

@@ -117,7 +117,10 @@ impl Case {
 
     /// Returns the file's text.
     pub fn source(&self) -> String {
-        self.pieces.iter().map(|piece| piece.text.as_str()).collect()
+        self.pieces
+            .iter()
+            .map(|piece| piece.text.as_str())
+            .collect()
     }
 
     /// Whether decryption must give back the source byte for byte.

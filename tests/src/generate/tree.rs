@@ -77,6 +77,13 @@ struct Anchor {
     is_clear: bool,
 }
 
+/// An anchor whose node is being written.
+struct Open {
+    name: String,
+    /// The first piece of the node.
+    start: usize,
+}
+
 impl Tree {
     fn stream(&mut self) {
         let documents = [1, 1, 1, 2, 3, 4][self.random.below(6)];
@@ -211,7 +218,7 @@ impl Tree {
                 self.fixed("\n");
                 let step = [2, 2, 4, 3][self.random.below(4)];
                 self.mapping(indent + step, depth + 1, matched, false);
-                self.remember(anchor, true, matched);
+                self.remember(anchor, true);
             }
             3 | 4 if nested => {
                 let anchor = self.anchor();
@@ -219,7 +226,7 @@ impl Tree {
                 self.fixed("\n");
                 let step = if self.indented_sequences { 2 } else { 0 };
                 self.sequence(indent + step, depth + 1, matched, false);
-                self.remember(anchor, false, matched);
+                self.remember(anchor, false);
             }
             _ => self.short_value(indent, depth, matched),
         }
@@ -244,13 +251,11 @@ impl Tree {
                 self.fixed(" ");
                 let anchor = self.anchor_inline();
                 self.flow(indent, 0, matched);
-                self.remember(anchor, false, matched);
+                self.remember(anchor, false);
                 self.end_of_line();
             }
             6 if !self.anchors.is_empty() => {
-                self.fixed(" ");
                 self.alias(false, matched);
-                self.end_of_line();
             }
             7 => self.multi_line(indent, matched),
             _ => {
@@ -259,7 +264,7 @@ impl Tree {
                 let n = self.random.below(BLOCK.len());
                 let Spelling { text, exact } = BLOCK[n];
                 self.leaf(text, exact, false, matched);
-                self.remember(anchor, false, matched);
+                self.remember(anchor, false);
                 self.end_of_line();
             }
         }
@@ -385,54 +390,73 @@ impl Tree {
         if !self.anchors.iter().any(|anchor| anchor.is_mapping) {
             return false;
         }
-        self.fixed("<<: ");
+        self.fixed("<<:");
         self.alias(true, matched);
-        self.end_of_line();
         true
     }
 
+    /// Writes an alias with its line break. Blank and comment go with it: an expanded copy begins behind them, on the next line.
     fn alias(&mut self, mapping: bool, matched: bool) {
         let candidates: Vec<usize> = (0..self.anchors.len())
             .filter(|&i| self.anchors[i].is_mapping || !mapping)
             .collect();
         let Anchor { name, is_clear, .. } =
             &self.anchors[candidates[self.random.below(candidates.len())]];
-        let text = format!("*{name}");
-        let role = if *is_clear && self.is_selected(matched) == Some(false) {
-            Role::Fixed
-        } else {
-            Role::Loose
-        };
-        self.piece(text, role);
+        let stays = *is_clear && self.is_selected(matched) == Some(false);
+        let mut text = format!(" *{name}");
+        if stays {
+            self.fixed(&text);
+            self.end_of_line();
+            return;
+        }
+        if self.random.chance(self.comment_rate) {
+            let comment = self.comment();
+            text.push_str(&format!(" #{comment}"));
+            self.comments.push(comment);
+        }
+        self.piece(text, Role::Loose);
+        self.fixed("\n");
     }
 
     /// Writes ` &name` behind a key, sometimes.
-    fn anchor(&mut self) -> Option<String> {
+    fn anchor(&mut self) -> Option<Open> {
         if !self.random.chance(12) {
             return None;
         }
         let name = format!("a{}", self.unique());
         self.piece(format!(" &{name}"), Role::Loose);
-        Some(name)
+        Some(Open {
+            name,
+            start: self.pieces.len(),
+        })
     }
 
     /// Writes `&name ` before a scalar, sometimes.
-    fn anchor_inline(&mut self) -> Option<String> {
+    fn anchor_inline(&mut self) -> Option<Open> {
         if !self.random.chance(6) {
             return None;
         }
         let name = format!("a{}", self.unique());
         self.piece(format!("&{name} "), Role::Loose);
-        Some(name)
+        Some(Open {
+            name,
+            start: self.pieces.len(),
+        })
     }
 
-    fn remember(&mut self, name: Option<String>, is_mapping: bool, matched: bool) {
-        let is_clear = self.is_selected(matched) == Some(false);
-        self.anchors.extend(name.map(|name| Anchor {
+    fn remember(&mut self, open: Option<Open>, is_mapping: bool) {
+        let Some(Open { name, start }) = open else {
+            return;
+        };
+        let is_comment = |piece: &Piece| self.comments.contains(&piece.text);
+        let is_clear = self.pieces[start..]
+            .iter()
+            .all(|piece| piece.role == Role::Fixed || is_comment(piece));
+        self.anchors.push(Anchor {
             name,
             is_mapping,
             is_clear,
-        }));
+        });
     }
 
     /// Returns a key as written, with its colon, and as read.
