@@ -188,12 +188,12 @@ fn comes_back(stream: &Stream<'_>, id: NodeId) -> bool {
             let blank = |line: &str| {
                 !line.is_empty() && line.trim_matches(' ').is_empty() && line.len() <= block.indent
             };
-            !node.value.contains(['\u{85}', '\u{2028}', '\u{2029}'])
-                && !body.contains('\u{85}')
-                && !body.split(['\n', '\r']).any(blank)
-                && !(body.contains('\r')
-                    && stream.source().replace("\r\n", "").contains(['\n', '\r']))
-                && node.tag.is_none()
+            let odd_breaks =
+                node.value.contains(['\u{85}', '\u{2028}', '\u{2029}']) || body.contains('\u{85}');
+            let mixed =
+                body.contains('\r') && stream.source().replace("\r\n", "").contains(['\n', '\r']);
+            let blanks = body.split(['\n', '\r']).any(blank);
+            node.tag.is_none() && !odd_breaks && !mixed && !blanks
         }
         Style::Folded => false,
         _ => verbatim,

@@ -62,10 +62,10 @@ fn check_spans(stream: &Stream<'_>) {
         let text = &source[node.span.clone()];
         match (node.kind, node.style) {
             (Kind::Scalar, Style::SingleQuoted) => {
-                assert!(text.len() > 1 && text.starts_with('\'') && text.ends_with('\''))
+                assert!(text.len() > 1 && text.starts_with('\'') && text.ends_with('\''));
             }
             (Kind::Scalar, Style::DoubleQuoted) => {
-                assert!(text.len() > 1 && text.starts_with('"') && text.ends_with('"'))
+                assert!(text.len() > 1 && text.starts_with('"') && text.ends_with('"'));
             }
             (Kind::Scalar, Style::Literal) => assert!(text.starts_with('|')),
             (Kind::Scalar, Style::Folded) => assert!(text.starts_with('>')),
@@ -134,7 +134,10 @@ fn check_edits(stream: &Stream<'_>) {
     let mut edits = Edits::new();
     for (id, text) in &texts {
         assert_eq!(
-            sealed.node(*id).value.trim_end_matches('\n'),
+            sealed
+                .node(*id)
+                .value
+                .trim_end_matches(['\n', '\u{2028}', '\u{2029}']),
             token,
             "{source:?} {:?}",
             with.as_str()
@@ -332,4 +335,51 @@ fn duplicate_keys_are_found_with_their_place() {
             .duplicate_key(0)
             .is_none()
     );
+}
+
+#[test]
+fn comments_that_go_yaml_drops_are_listed() {
+    let source = "%YAML 1.1 # one\n---\na: [ # two\n  b # three\n  ]\n";
+    let stream = parse(source, &Limits::default()).unwrap();
+    let texts: Vec<&str> = stream
+        .unattached_comments()
+        .iter()
+        .map(|comment| stream.comment_text(comment))
+        .collect();
+    assert_eq!(texts, [" one", " two"]);
+    assert_eq!(
+        parse("# only\n", &Limits::default())
+            .unwrap()
+            .unattached_comments()
+            .len(),
+        1
+    );
+    // Every `#` line of the recorded texts is attached or listed, none twice.
+    for input in RECORDED.iter() {
+        let Ok(stream) = parse(input, &Limits::default()) else {
+            continue;
+        };
+        let of_nodes = stream
+            .nodes()
+            .flat_map(|(_, node)| node.head.iter().chain(&node.line).chain(&node.foot));
+        let of_documents = stream
+            .documents()
+            .iter()
+            .flat_map(|document| document.head.iter().chain(&document.foot));
+        let mut starts: Vec<usize> = of_nodes
+            .chain(of_documents)
+            .chain(stream.unattached_comments())
+            .map(|comment| comment.span.start)
+            .collect();
+        let count = starts.len();
+        starts.sort_unstable();
+        starts.dedup();
+        assert_eq!(starts.len(), count, "{input:?}");
+        if !input.contains(['\'', '"', '|', '>']) {
+            let lines = input
+                .split(['\n', '\r'])
+                .filter(|line| line.trim_start().starts_with('#'));
+            assert!(lines.count() <= count, "{input:?}");
+        }
+    }
 }

@@ -3,7 +3,7 @@
 //! go-yaml v3.0.4, MIT and Apache-2.0, see `NOTICE`.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::chars::first_forbidden;
 use super::event::{Event, EventKind, EventParser};
@@ -21,6 +21,11 @@ pub(super) fn compose<'s>(source: &'s str, limits: &Limits) -> Result<Stream<'s>
             0,
             "the file is UTF-16 or UTF-32; save it as UTF-8",
         ));
+    }
+    if source.starts_with("\u{feff}\u{feff}") {
+        // go-yaml would skip the first character of every line.
+        let reason = "the file begins with two byte order marks; remove one";
+        return Err(ParseError::at(source, 0, reason));
     }
     if let Some(at) = first_forbidden(source) {
         return Err(ParseError::at(
@@ -71,12 +76,36 @@ impl<'s> Composer<'_, 's> {
                 _ => {}
             }
         }
+        let unattached = self.unattached(&documents);
         Ok(Stream {
             source: self.source,
             nodes: self.nodes,
             documents,
             limits: self.limits.clone(),
+            unattached,
         })
+    }
+
+    fn unattached(&mut self, documents: &[Document]) -> Vec<Comment> {
+        let lines = self.events.comment_lines();
+        if lines.is_empty() {
+            return Vec::new();
+        }
+        let of_nodes = self
+            .nodes
+            .iter()
+            .flat_map(|node| node.head.iter().chain(&node.line).chain(&node.foot));
+        let of_documents = documents
+            .iter()
+            .flat_map(|document| document.head.iter().chain(&document.foot));
+        let attached: HashSet<usize> = of_nodes
+            .chain(of_documents)
+            .map(|comment| comment.span.start)
+            .collect();
+        let unattached = lines
+            .into_iter()
+            .filter(|span| !attached.contains(&span.start));
+        unattached.map(|span| Comment { span }).collect()
     }
 
     fn document(&mut self, start: Event<'s>, from: usize) -> Result<Document, ParseError> {

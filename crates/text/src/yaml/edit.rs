@@ -1,6 +1,5 @@
 //! Edits of scalars and comments that keep their style.
 
-use std::borrow::Cow;
 use std::ops::Range;
 
 use zeroize::Zeroizing;
@@ -13,6 +12,8 @@ use super::{Comment, Kind, Node, NodeId, Stream, Style};
 #[derive(Default, Clone)]
 pub struct Edits {
     list: Vec<(Range<usize>, Zeroizing<String>)>,
+    /// The deletion that reaches farthest.
+    last_deletion: Range<usize>,
 }
 
 impl Edits {
@@ -40,6 +41,9 @@ impl Edits {
 
     /// Takes a byte range out.
     pub fn delete(&mut self, span: Range<usize>) {
+        if span.end > self.last_deletion.end {
+            self.last_deletion = span.clone();
+        }
         self.replace(span, String::new());
     }
 
@@ -67,9 +71,8 @@ impl Edits {
 
     /// Whether everything from `at` to the end of the source is taken out.
     pub(super) fn delete_to_end(&self, at: usize, end: usize) -> bool {
-        self.list.iter().any(|(span, text)| {
-            span.start <= at && span.end == end && span.start < span.end && text.is_empty()
-        })
+        let last = &self.last_deletion;
+        !last.is_empty() && last.start <= at && last.end == end
     }
 
     /// Whether some edit touches the bytes of `span`.
@@ -111,7 +114,7 @@ pub fn set_token(
         _ if quote::reads_back_plain(token, place(stream, id), keep_tag) => token.to_owned(),
         _ => marked_as_plain(token),
     };
-    edits.replace(node.span.clone(), text);
+    edits.replace(node.span.clone(), set_apart(node, text));
 }
 
 /// Puts a string in place of a scalar's text so that it reads back as exactly this string.
@@ -157,7 +160,7 @@ pub fn set_scalar(
         _ if quote::reads_back_plain(text, place, tagged) => text.to_owned(),
         _ => quote::canonical(text, place == Place::Flow),
     };
-    edits.replace(node.span.clone(), written);
+    edits.replace(node.span.clone(), set_apart(node, written));
 }
 
 /// Puts plain text (a number, a boolean, null) in place of a scalar, quotes and block header
@@ -178,7 +181,7 @@ pub fn set_scalar_raw(
             edits.replace(block.header.clone(), plain);
             edits.delete(block_text::body(stream, node));
         }
-        None => edits.replace(node.span.clone(), plain),
+        None => edits.replace(node.span.clone(), set_apart(node, plain.to_owned())),
     }
 }
 
@@ -212,6 +215,14 @@ pub fn item_to_comment(stream: &Stream<'_>, edits: &mut Edits, node: NodeId, tex
     true
 }
 
+/// Puts a blank between an anchor and the text where there is none (`&a?b`).
+fn set_apart(node: &Node<'_>, text: String) -> String {
+    match &node.properties {
+        Some(properties) if properties.end == node.span.start => format!(" {text}"),
+        _ => text,
+    }
+}
+
 /// A token in double quotes, its last character as an escape: it reads as the token, and says
 /// that the scalar was plain.
 fn marked_as_plain(token: &str) -> String {
@@ -232,9 +243,9 @@ fn one_line(text: &str) -> String {
 }
 
 /// Whether go-yaml resolves text under this tag instead of taking it for a string.
-fn is_resolved(tag: &Cow<'_, str>) -> bool {
+fn is_resolved(tag: &str) -> bool {
     matches!(
-        tag.as_ref(),
+        tag,
         "!!bool" | "!!int" | "!!float" | "!!null" | "!!timestamp" | "!!binary"
     )
 }

@@ -37,11 +37,11 @@ pub fn emit(value: &Value, indent: usize) -> String {
     let mut out = String::new();
     match value {
         Value::Map(entries) if !entries.is_empty() => {
-            write_entries(&mut out, entries, 0, indent, false)
+            write_entries(&mut out, entries, 0, indent, false);
         }
         Value::Seq(items) if !items.is_empty() => write_items(&mut out, items, 0, indent, false),
         Value::Str(text) if quote::literal_allowed(text) => {
-            write_literal(&mut out, text, -1, indent)
+            write_literal(&mut out, text, -1, indent);
         }
         scalar => {
             out.push_str(&inline(scalar));
@@ -218,7 +218,7 @@ fn go_float(value: f64) -> String {
     let (digits, exponent) = shortest.split_once('e').unwrap_or((&shortest, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
     // The shortest form goes by a precision of 6, but never writes zeros it need not write.
-    if exponent < -4 || exponent >= 6 {
+    if !(-4..6).contains(&exponent) {
         let sign = if exponent < 0 { '-' } else { '+' };
         format!("{digits}e{sign}{:02}", exponent.abs())
     } else {

@@ -167,6 +167,11 @@ impl<'s> EventParser<'s> {
         }
     }
 
+    /// Every comment line of the text.
+    pub(super) fn comment_lines(&mut self) -> Vec<Range<usize>> {
+        std::mem::take(&mut self.scanner.comment_lines)
+    }
+
     /// The next token, with the comments before it joined to the pending ones.
     fn peek(&mut self) -> Result<&Token<'s>, ParseError> {
         self.scanner.peek()?;

@@ -60,9 +60,7 @@ pub(super) fn reads_back_plain(text: &str, place: Place, tagged: bool) -> bool {
     if !tagged && !matches!(resolve_plain(text), Scalar::Str(_) | Scalar::Merge) {
         return false;
     }
-    let bytes = text.as_bytes();
-    let word = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'/' | b'.' | b'+' | b'=');
-    if bytes[0].is_ascii_alphabetic() && bytes.iter().all(word) {
+    if is_plainly_plain(text.as_bytes(), place) {
         return true;
     }
     let (before, after) = match place {
@@ -89,6 +87,21 @@ pub(super) fn reads_back_plain(text: &str, place: Place, tagged: bool) -> bool {
         && scalar.style == Style::Plain
         && scalar.properties.is_none()
         && scalar.value == text
+}
+
+/// The common case, told without reading the text back: printable ASCII that begins with a letter,
+/// without anything that ends a plain scalar.
+fn is_plainly_plain(bytes: &[u8], place: Place) -> bool {
+    let flow = place == Place::Flow;
+    let ends = |at: usize| matches!(bytes.get(at), None | Some(b' '));
+    bytes[0].is_ascii_alphabetic()
+        && !bytes.ends_with(b" ")
+        && bytes.iter().enumerate().all(|(at, b)| match b {
+            b'#' => bytes[at - 1] != b' ',
+            b':' => !flow && !ends(at + 1),
+            b',' | b'?' | b'[' | b']' | b'{' | b'}' => !flow,
+            _ => matches!(b, b' '..=b'~'),
+        })
 }
 
 /// Whether the text can be in single quotes on one line.
@@ -147,7 +160,7 @@ fn escaped(text: &str) -> String {
             ' '..='~' => quoted.push(c),
             '\0'..='\u{9f}' => quoted.push_str(&format!("\\x{:02X}", c as u32)),
             '\u{feff}' | '\u{fffe}' | '\u{ffff}' => {
-                quoted.push_str(&format!("\\u{:04X}", c as u32))
+                quoted.push_str(&format!("\\u{:04X}", c as u32));
             }
             _ => quoted.push(c),
         }
@@ -231,7 +244,7 @@ fn analyze(text: &str) -> Analysis {
             | '@' | '`'
                 if first =>
             {
-                (flow_indicator, block_indicator) = (true, true)
+                (flow_indicator, block_indicator) = (true, true);
             }
             ',' | '?' | '[' | ']' | '{' | '}' if !(first && c == '?') => flow_indicator = true,
             '?' | ':' => {

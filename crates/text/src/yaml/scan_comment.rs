@@ -207,11 +207,12 @@ impl Scanner<'_> {
         }
     }
 
-    fn read_comment_line(&mut self) -> Piece {
+    pub(super) fn read_comment_line(&mut self) -> Piece {
         let start = self.mark.offset;
         while !self.is_break_or_end() {
             self.skip();
         }
+        self.comment_lines.push(start..self.mark.offset);
         Piece::Line(start..self.mark.offset)
     }
 }

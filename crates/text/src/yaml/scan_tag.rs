@@ -53,9 +53,8 @@ impl<'s> Scanner<'s> {
         };
         self.skip_blanks();
         if self.byte(0) == b'#' {
-            while !self.is_break_or_end() {
-                self.skip();
-            }
+            // go-yaml discards this comment.
+            self.read_comment_line();
         }
         if !self.is_break_or_end() {
             return Err(self.error("expected a comment or line break after the directive"));

@@ -149,6 +149,8 @@ pub(super) struct Scanner<'s> {
     token_available: bool,
     pub(super) comments: Vec<CommentGroup>,
     pub(super) comments_head: usize,
+    /// Every comment line, also those that go-yaml passes over.
+    pub(super) comment_lines: Vec<Range<usize>>,
 }
 
 impl<'s> Scanner<'s> {
@@ -174,6 +176,7 @@ impl<'s> Scanner<'s> {
             token_available: false,
             comments: Vec::new(),
             comments_head: 0,
+            comment_lines: Vec::new(),
         }
     }
 
@@ -667,11 +670,6 @@ impl<'s> Scanner<'s> {
     fn scan_to_next_token(&mut self) -> Result<(), ParseError> {
         let scan_mark = self.mark;
         loop {
-            // A second byte order mark at the start. (go-yaml looks at the start of its read
-            // buffer, which is elsewhere only by accident.)
-            if self.mark.index == 0 && self.bytes[self.mark.offset..].starts_with(b"\xef\xbb\xbf") {
-                self.skip();
-            }
             // Tabs are allowed in the flow context, and in the block context but not where a
             // simple key may begin.
             while self.byte(0) == b' '

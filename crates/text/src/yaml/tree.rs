@@ -188,6 +188,7 @@ pub struct Stream<'s> {
     pub(crate) nodes: Vec<Node<'s>>,
     pub(crate) documents: Vec<Document>,
     pub(crate) limits: Limits,
+    pub(crate) unattached: Vec<Comment>,
 }
 
 /// Two keys of one mapping that go-yaml's decoder takes for the same.
@@ -227,6 +228,13 @@ impl<'s> Stream<'s> {
     #[must_use]
     pub fn comment_text(&self, comment: &Comment) -> &'s str {
         &self.source[comment.span.start + 1..comment.span.end]
+    }
+
+    /// The comments that go-yaml reads and attributes to no node (behind `[` or `{`, in a directive,
+    /// replaced by a later foot comment, in a stream without documents), in source order.
+    #[must_use]
+    pub fn unattached_comments(&self) -> &[Comment] {
+        &self.unattached
     }
 
     /// The 1-based line and column, in characters, of a byte offset.

@@ -2,6 +2,7 @@
 // go-yaml's own tests, the files of a corpus folder, hand-picked cases and generated ones.
 //
 //	collect GO_YAML_FOLDER CORPUS_FOLDER hand-picked.txt > inputs.json
+//	collect -lines scalars.txt > inputs.json
 package main
 
 import (
@@ -20,6 +21,17 @@ import (
 
 func main() {
 	var inputs []string
+	if os.Args[1] == "-lines" {
+		text, err := os.ReadFile(os.Args[2])
+		check(err)
+		for _, line := range strings.Split(string(text), "\n") {
+			if line != "" {
+				inputs = append(inputs, line)
+			}
+		}
+		check(json.NewEncoder(os.Stdout).Encode(inputs))
+		return
+	}
 	seen := map[string]bool{}
 	add := func(text string) {
 		if !seen[text] && utf8.ValidString(text) && len(text) < 20_000 {
