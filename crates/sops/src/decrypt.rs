@@ -231,12 +231,65 @@ fn restore(
     // In a file of ours a bare ciphertext was a bare text before. In one of sops's it may have been
     // quoted, and `yes` without quotes is a boolean to readers of YAML 1.1.
     let plain = stream.node(node).style == Style::Plain;
+    if plain && !own_spelling && restore_literal(stream, edits, node, text) {
+        return;
+    }
     if plain && !own_spelling && value::is_old_word(text) {
         let quoted = Zeroizing::new(yaml::emit_scalar(text));
         yaml::set_scalar_raw(stream, edits, node, &quoted, true);
     } else {
         yaml::set_scalar(stream, edits, node, text, true);
     }
+}
+
+/// Puts a text of several lines back as a literal block, as sops does, behind the comment of its
+/// line. Returns whether it did: false where the block would need an indentation indicator or
+/// escapes, or where no line break follows.
+fn restore_literal(stream: &Stream<'_>, edits: &mut Edits, node: NodeId, text: &str) -> bool {
+    let (source, found) = (stream.source(), stream.node(node));
+    let Some(parent) = found.parent.map(|parent| stream.node(parent)) else {
+        return false;
+    };
+    let as_it_is = |c: char| {
+        c == '\n' || c == '\t' || !(c.is_control() || "\u{2028}\u{2029}\u{feff}".contains(c))
+    };
+    let fits =
+        text.contains('\n') && !text.starts_with([' ', '\t', '\n']) && text.chars().all(as_it_is);
+    let Some(rest_of_line) = source[found.span.end..].find('\n') else {
+        return false;
+    };
+    let line_end = found.span.end + rest_of_line;
+    let behind = source[found.span.end..line_end].trim();
+    if !fits
+        || parent.style != Style::Block
+        || found.properties.is_some()
+        || source[found.span.clone()].contains('\n')
+        || !(behind.is_empty() || behind.starts_with('#'))
+        || source[..line_end].ends_with('\r')
+    {
+        return false;
+    }
+    let line_start = source[..parent.span.start]
+        .rfind('\n')
+        .map_or(0, |at| at + 1);
+    let indent = " ".repeat(source[line_start..parent.span.start].chars().count() + 4);
+    let header = match text.strip_suffix('\n') {
+        None => "|-",
+        Some(body) if body.ends_with('\n') => "|+",
+        Some(_) => "|",
+    };
+    let mut body = Zeroizing::new(String::with_capacity(text.len() * 2));
+    // The line break at the end is the one that stands there already.
+    for line in text.strip_suffix('\n').unwrap_or(text).split('\n') {
+        body.push('\n');
+        if !line.is_empty() {
+            body.push_str(&indent);
+            body.push_str(line);
+        }
+    }
+    edits.replace(found.span.clone(), header);
+    edits.insert(line_end, std::mem::take(&mut *body));
+    true
 }
 
 /// Returns a number, boolean or time as YAML: as it was encrypted where that reads back to the same

@@ -526,7 +526,7 @@ impl<'w, 's> Walk<'w, 's> {
                 selected,
                 alias,
                 in_sequence,
-                    steps: &self.steps,
+                steps: &self.steps,
                 stream: self.stream,
             })?;
         }

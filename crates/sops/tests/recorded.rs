@@ -124,6 +124,8 @@ fn canonical_forms_are_those_of_sops_but_for_floats() {
         "raw: !!binary /wD+",
         "    # first in list",
         "    a: 1 # inline",
+        "multi: |\n    line one\n      more\n\n    last",
+        "keep: |+\n    text\n",
     ] {
         assert!(text.contains(&format!("{line}\n")), "{line} in\n{text}");
     }
