@@ -6,6 +6,7 @@
 //! and opens every value again, so that no file leaves that would not read back.
 
 use std::collections::{BTreeSet, HashSet};
+use std::fmt;
 
 use selkie_text::yaml::{self, Edits, Kind as NodeKind, NodeId, Stream, Style};
 use zeroize::Zeroizing;
@@ -42,7 +43,6 @@ pub enum Encryption {
 }
 
 /// An encrypted file.
-#[derive(Debug)]
 pub struct Encrypted {
     /// The whole file.
     pub text: String,
@@ -50,6 +50,16 @@ pub struct Encrypted {
     pub values: usize,
     /// How many comments were encrypted.
     pub comments: usize,
+}
+
+impl fmt::Debug for Encrypted {
+    /// Leaves the text out: its clear part is nobody's business in a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Encrypted")
+            .field("values", &self.values)
+            .field("comments", &self.comments)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A file that has metadata already.
@@ -292,7 +302,7 @@ fn encrypt_stream(stream: &Stream<'_>, plan: &EncryptPlan<'_>) -> Result<Encrypt
     let cipher = Cipher::new(&key);
     let mut ivs = Ivs::new();
     let mut edits = Edits::new();
-    let (mac, values) = encrypt_values(stream, plan, &cipher, &mut ivs, &mut edits)?;
+    let (mac, values, clear) = encrypt_values(stream, plan, &cipher, &mut ivs, &mut edits)?;
     append_metadata(stream, plan, &key, &mac, &mut ivs, &mut edits)?;
     let text = edits.apply(stream.source());
 
@@ -303,7 +313,8 @@ fn encrypt_stream(stream: &Stream<'_>, plan: &EncryptPlan<'_>) -> Result<Encrypt
     if read_back != (mac, values) {
         return Err(EncryptError::SelfCheck("another MAC".to_owned()));
     }
-    if values + comments == 0 {
+    // A comment alone does not count where values stay clear: they are what the rule was meant for.
+    if values == 0 && (comments == 0 || clear > 0) {
         let (name, rule) = plan.selection.setting().unwrap_or_default();
         return Err(EncryptError::NothingSelected {
             rule: format!("{name}: {rule}"),
@@ -322,16 +333,17 @@ fn encrypt_stream(stream: &Stream<'_>, plan: &EncryptPlan<'_>) -> Result<Encrypt
     })
 }
 
-/// First pass: ciphertext in the place of every selected value. Returns the MAC and the count.
+/// First pass: ciphertext in the place of every selected value. Returns the MAC, and how many values
+/// are encrypted and clear.
 fn encrypt_values(
     stream: &Stream<'_>,
     plan: &EncryptPlan<'_>,
     cipher: &Cipher<'_>,
     ivs: &mut Ivs,
     edits: &mut Edits,
-) -> Result<(String, usize), EncryptError> {
+) -> Result<(String, usize, usize), EncryptError> {
     let mut mac = Mac::new(plan.mac_only_encrypted);
-    let mut values = 0;
+    let (mut values, mut clear) = (0, 0);
     tree::walk(stream, &plan.selection, |leaf| {
         let What::Scalar(node) = leaf.what else {
             return Ok::<(), EncryptError>(());
@@ -340,13 +352,18 @@ fn encrypt_values(
             return Ok(());
         };
         mac.add(&value, leaf.selected);
-        if leaf.selected && !value.is_empty_text() {
+        if value.is_empty_text() {
+            return Ok(());
+        }
+        if leaf.selected {
             encrypt_value(stream, node, &value, leaf.aad, cipher, ivs, edits)?;
             values += 1;
+        } else {
+            clear += 1;
         }
         Ok(())
     })?;
-    Ok((mac.finish(), values))
+    Ok((mac.finish(), values, clear))
 }
 
 /// Puts ciphertext in the place of one value.

@@ -261,6 +261,8 @@ fn what_cannot_be_encrypted_is_refused_with_its_place() {
         error.starts_with("the rule `encrypted_regex: ^data$` matches nothing"),
         "{error}"
     );
+    let error = refused("# c\na: x\n", &plan("unencrypted_regex", "."));
+    assert!(error.contains("matches nothing"), "{error}");
     let nobody = EncryptPlan {
         recipients: &[],
         ..all()
