@@ -87,6 +87,8 @@ make_pypi() {
 make_crds() {
 	copy_crds external-secrets github.com/external-secrets/external-secrets config/crds/bases
 	copy_crds sealed-secrets github.com/bitnami/sealed-secrets helm/sealed-secrets/crds
+	copy_samples external-secrets github.com/external-secrets/external-secrets docs/snippets
+	copy_samples sealed-secrets github.com/bitnami/sealed-secrets docs/examples/config-template
 }
 
 # ---- how they are made ----
@@ -117,6 +119,15 @@ copy_crds() { # FOLDER MODULE PATH
 	mkdir -p "$cache/originals/$1"
 	cp "$source/$3"/*.yaml "$cache/originals/$1/"
 	chmod u+w "$cache/originals/$1"/*
+}
+
+# The manifests of a project's own documentation.
+copy_samples() { # FOLDER MODULE PATH
+	local source
+	source=$(cd "$1" && go_run list -m -f '{{.Dir}}' "$2")
+	mkdir -p "$cache/originals/$1/samples"
+	cp "$source/$3"/*.yaml "$cache/originals/$1/samples/"
+	chmod u+w "$cache/originals/$1/samples"/*
 }
 
 go_run() {

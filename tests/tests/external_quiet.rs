@@ -157,7 +157,7 @@ spec:
             ..PostParams::default()
         };
         Api::<Secret>::namespaced(client, "default").create(&manager, &secret).await?;
-        let version = selkie_version(&es);
+        let version = synced_version(&es)?;
         let status = json!({ "status": {
             "refreshTime": "2026-11-01T00:00:00Z",
             "syncedResourceVersion": version,
@@ -190,7 +190,7 @@ spec:
 
 /// The version that the original writes (external-secrets.md 7.3), with SHA3-224 from the system's
 /// Python: not from the code under test.
-fn selkie_version(es: &ExternalSecret) -> String {
+fn synced_version(es: &ExternalSecret) -> Result<String> {
     let map = |entries: &Option<std::collections::BTreeMap<String, String>>| {
         let entries: Vec<String> = entries
             .iter()
@@ -207,12 +207,11 @@ fn selkie_version(es: &ExternalSecret) -> String {
     let script = "import hashlib, sys; print(hashlib.sha3_224(sys.argv[1].encode()).hexdigest())";
     let output = std::process::Command::new("python3")
         .args(["-c", script, &text])
-        .output()
-        .unwrap();
-    let hash = String::from_utf8(output.stdout).unwrap();
-    format!(
+        .output()?;
+    let hash = String::from_utf8(output.stdout)?;
+    Ok(format!(
         "{}-{}",
         es.metadata.generation.unwrap_or_default(),
         hash.trim()
-    )
+    ))
 }

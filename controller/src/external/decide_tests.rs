@@ -19,7 +19,7 @@ fn identity() -> Identity {
     }
 }
 
-fn wish(change: Value) -> Wish {
+fn wish(change: &Value) -> Wish {
     let mut spec = json!({
         "secretStoreRef": { "name": "vault" },
         "target": { "name": "db" },
@@ -34,7 +34,7 @@ fn wish(change: Value) -> Wish {
 }
 
 fn every(seconds: u64) -> Wish {
-    wish(json!({ "refreshInterval": format!("{seconds}s") }))
+    wish(&json!({ "refreshInterval": format!("{seconds}s") }))
 }
 
 fn data(value: &str) -> Members {
@@ -103,9 +103,9 @@ fn when_a_refresh_is_due() {
         refreshed: false,
         ..past(None)
     };
-    let once = wish(json!({ "refreshPolicy": "CreatedOnce" }));
-    let zero = wish(json!({ "refreshInterval": "0" }));
-    let on_change = wish(json!({ "refreshPolicy": "OnChange" }));
+    let once = wish(&json!({ "refreshPolicy": "CreatedOnce" }));
+    let zero = wish(&json!({ "refreshInterval": "0" }));
+    let on_change = wish(&json!({ "refreshPolicy": "OnChange" }));
     let periodic = every(60);
     let drift = Some(Drift::Data);
     let changed = Some(Because::Changed);
@@ -281,7 +281,7 @@ fn what_counts_as_drift() {
         found(&wish, Some(&made(&wish, "x")), &other),
         Some(Drift::Data)
     );
-    let typed = self::wish(json!({ "target": { "name": "db", "template": { "type": "x/y" } } }));
+    let typed = self::wish(&json!({ "target": { "name": "db", "template": { "type": "x/y" } } }));
     let mut live = made(&typed, "x");
     live.type_ = Some("Opaque".to_owned());
     assert_eq!(found(&typed, Some(&live), &none), Some(Drift::Type));
@@ -313,7 +313,7 @@ fn what_is_written() {
     let none = Past::default();
     let live = made(&wish, "x");
     let plan = |live: &SecretObject, value: &str| {
-        super::plan(&identity(), &wish, Some(live), &none, &data(value))
+        plan(&identity(), &wish, Some(live), &none, &data(value))
     };
     assert_eq!(plan(&live, "x"), Ok(Plan::Keep));
     assert!(matches!(plan(&live, "y"), Ok(Plan::Replace(_))));
@@ -424,7 +424,7 @@ fn somebody_elses_secret_is_left_alone() {
     );
     assert!(matches!(adopted, Ok(Plan::Replace(_))));
     // But not under another type: that would delete it.
-    let typed = self::wish(json!({ "target": { "name": "db", "template": { "type": "x/y" } } }));
+    let typed = self::wish(&json!({ "target": { "name": "db", "template": { "type": "x/y" } } }));
     let refused = plan(
         &identity(),
         &typed,
@@ -437,11 +437,11 @@ fn somebody_elses_secret_is_left_alone() {
 
 #[test]
 fn immutable_secrets() {
-    let wish = wish(json!({ "target": { "name": "db", "immutable": true } }));
+    let wish = wish(&json!({ "target": { "name": "db", "immutable": true } }));
     let live = made(&wish, "x");
     assert_eq!(live.immutable, Some(true));
     let plan = |value: &str| {
-        super::plan(
+        plan(
             &identity(),
             &wish,
             Some(&live),

@@ -119,13 +119,13 @@ mod tests {
         };
         let mut index = Index::default();
         index.update(&key, Some(&kept("one", "vault")));
-        assert_eq!(index.writers(&secret("one")), [key.clone()]);
-        assert_eq!(index.users(&store("vault")), [key.clone()]);
-        assert_eq!(index.users(&shared), [key.clone()]);
+        assert_eq!(index.writers(&secret("one")), vec![key.clone()]);
+        assert_eq!(index.users(&store("vault")), vec![key.clone()]);
+        assert_eq!(index.users(&shared), vec![key.clone()]);
         index.update(&key, Some(&kept("two", "aws")));
         assert!(index.writers(&secret("one")).is_empty());
         assert!(index.users(&store("vault")).is_empty());
-        assert_eq!(index.writers(&secret("two")), [key.clone()]);
+        assert_eq!(index.writers(&secret("two")), vec![key.clone()]);
         index.update(&key, None);
         assert!(index.by_secret.is_empty() && index.by_store.is_empty() && index.known.is_empty());
     }

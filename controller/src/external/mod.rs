@@ -29,6 +29,7 @@ use selkie_api::secret_store::ClusterSecretStore;
 use tracing::info;
 
 use crate::support::context::{Context, Namespaces};
+use crate::support::health::Gate;
 use reconcile::Controller;
 use store::StoreObject;
 
@@ -56,7 +57,7 @@ pub async fn run(context: Context) {
             if !told {
                 info!("{GROUP} is not served by this cluster; ExternalSecrets wait for its CRDs");
                 told = true;
-                gates.iter().for_each(|gate| gate.ready());
+                gates.iter().for_each(Gate::ready);
             }
             tokio::time::sleep(PROBE).await;
         }

@@ -262,7 +262,7 @@ mod tests {
         serde_json::from_value(value).unwrap()
     }
 
-    fn refusal(provider: Value) -> String {
+    fn refusal(provider: &Value) -> String {
         Provider::parse(&spec(json!({ "provider": provider })))
             .unwrap_err()
             .field
@@ -327,7 +327,7 @@ mod tests {
                 "spec.provider.aws.role",
             ),
         ] {
-            assert_eq!(refusal(provider), field);
+            assert_eq!(refusal(&provider), field);
         }
     }
 

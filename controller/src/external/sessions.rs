@@ -29,6 +29,8 @@ use crate::support::view::ObjectKey;
 /// The time limit of one request to a backend.
 const REQUEST_LIMIT: Duration = Duration::from_secs(10);
 
+const CA_PROVIDER: &str = "spec.provider.vault.caProvider";
+
 /// A store of the cluster: its kind and where it is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StoreKey {
@@ -91,7 +93,12 @@ pub enum SessionError {
 impl SessionError {
     /// Returns whether asking again helps although nothing that is watched changes.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Api { .. })
+        match self {
+            Self::Api { .. } | Self::Vault(VaultSetupError::CaBundle) => true,
+            // ConfigMaps are not watched.
+            Self::Credential { field, .. } => field == CA_PROVIDER,
+            _ => false,
+        }
     }
 }
 
@@ -207,8 +214,8 @@ impl Sessions {
         changed
     }
 
-    /// Forgets the sessions of a store that is gone.
-    pub fn store_gone(&self, store: &StoreKey) {
+    /// Forgets the sessions of a store: it is gone, or its certificate may have changed.
+    pub fn forget(&self, store: &StoreKey) {
         lock(&self.known).retain(|key, _| key.store != *store);
         for users in lock(&self.credentials).values_mut() {
             users.retain(|key, _| key.store != *store);
@@ -310,6 +317,8 @@ impl Sessions {
         if selector.name.is_empty() || selector.key.is_empty() {
             return Err(wrong("needs both a name and a key".to_owned()));
         }
+        // Before the read, so that a change right after it is noticed.
+        self.note(&object, key, None);
         let found = Api::<SecretObject>::namespaced(self.client.clone(), &namespace)
             .get_opt(&selector.name)
             .await
@@ -317,13 +326,17 @@ impl Sessions {
         let version = found
             .as_ref()
             .and_then(|secret| secret.metadata.resource_version.clone());
-        lock(&self.credentials)
-            .entry(object)
-            .or_default()
-            .insert(key.clone(), version);
+        self.note(&object, key, version);
         let mut secret = found.ok_or_else(|| wrong("does not exist".to_owned()))?;
         let value = secret.data.0.remove(&selector.key);
         value.ok_or_else(|| wrong(format!("has no key {:?}", selector.key)))
+    }
+
+    fn note(&self, secret: &ObjectKey, key: &SessionKey, version: Option<String>) {
+        lock(&self.credentials)
+            .entry(secret.clone())
+            .or_default()
+            .insert(key.clone(), version);
     }
 
     /// Returns the PEM certificates to trust: inline ones win (external-secrets.md 2).
@@ -339,7 +352,7 @@ impl Sessions {
         let Some(ca) = provider else {
             return Ok(None);
         };
-        let field = "spec.provider.vault.caProvider";
+        let field = CA_PROVIDER;
         let wanted = ca.namespace.as_deref();
         let store_namespace = &store.key.object.namespace;
         let namespace = certificate_namespace(store.key.kind, store_namespace, wanted, field)?;

@@ -213,7 +213,7 @@ impl Validation {
             recovered: false,
         };
         let Some(store) = self.stores.watched(key) else {
-            self.sessions.store_gone(key);
+            self.sessions.forget(key);
             self.memory().remove(key);
             return nothing;
         };
@@ -267,7 +267,14 @@ impl Validation {
         };
         match session.validate().await {
             Ok(()) => (Verdict::Valid, None),
-            Err(error) => (Verdict::Invalid(error.to_string()), session.suspended_for()),
+            Err(error) => {
+                let wait = session.suspended_for();
+                // A certificate that was replaced looks like an outage, and nobody watches it.
+                if matches!(&provider, Provider::Vault(vault) if vault.ca.is_some()) {
+                    self.sessions.forget(&store.key);
+                }
+                (Verdict::Invalid(error.to_string()), wait)
+            }
         }
     }
 

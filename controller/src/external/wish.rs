@@ -440,8 +440,8 @@ mod tests {
         Wish::parse("db", &labels, &annotations, &spec)
     }
 
-    /// A specification that is carried out, changed by `change`.
-    fn changed(change: impl FnOnce(&mut Value)) -> Result<Wish, Refusal> {
+    /// A specification that is carried out, with the value at one JSON pointer replaced.
+    fn changed(pointer: &str, value: Value) -> Result<Wish, Refusal> {
         let mut spec = json!({
             "refreshInterval": "1h",
             "secretStoreRef": { "name": "vault-backend", "kind": "SecretStore" },
@@ -452,13 +452,14 @@ mod tests {
             } }],
             "dataFrom": [{ "extract": { "key": "all" } }],
         });
-        change(&mut spec);
+        let (parent, name) = pointer.rsplit_once('/').unwrap();
+        spec.pointer_mut(parent).unwrap()[name] = value;
         parse(spec)
     }
 
     #[test]
     fn a_whole_specification() {
-        let wish = changed(|_| {}).unwrap();
+        let wish = changed("/refreshInterval", json!("1h")).unwrap();
         assert_eq!(wish.target, "db-credentials");
         assert_eq!(wish.refresh, Refresh::Every(Duration::from_secs(3600)));
         let positions: Vec<&str> = wish.entries.iter().map(|entry| &*entry.position).collect();
@@ -477,150 +478,135 @@ mod tests {
     /// Every field that is not carried out is named.
     #[test]
     fn refusals_name_the_field() {
-        let table: Vec<(&str, Box<dyn FnOnce(&mut Value)>)> = vec![
+        let template = "/target/template";
+        for (field, pointer, value) in [
             (
                 "spec.syncWindows",
-                Box::new(|s| s["syncWindows"] = json!({ "kind": "allow" })),
+                "/syncWindows",
+                json!({ "kind": "allow" }),
             ),
             (
                 "spec.target.manifest",
-                Box::new(|s| s["target"]["manifest"] = json!({ "kind": "ConfigMap" })),
+                "/target/manifest",
+                json!({ "kind": "ConfigMap" }),
             ),
             (
                 "spec.target.creationPolicy",
-                Box::new(|s| s["target"]["creationPolicy"] = json!("Merge")),
+                "/target/creationPolicy",
+                json!("Merge"),
             ),
             (
                 "spec.target.deletionPolicy",
-                Box::new(|s| s["target"]["deletionPolicy"] = json!("Delete")),
+                "/target/deletionPolicy",
+                json!("Delete"),
             ),
             (
                 "spec.target.template.data",
-                Box::new(|s| s["target"]["template"] = json!({ "data": { "a": "b" } })),
+                template,
+                json!({ "data": { "a": "b" } }),
             ),
             (
                 "spec.target.template.templateFrom",
-                Box::new(|s| {
-                    s["target"]["template"] = json!({ "templateFrom": [{ "literal": "a: b" }] })
-                }),
+                template,
+                json!({ "templateFrom": [{ "literal": "a: b" }] }),
             ),
             (
                 "spec.target.template.metadata.finalizers",
-                Box::new(|s| {
-                    s["target"]["template"] = json!({ "metadata": { "finalizers": ["a/b"] } })
-                }),
+                template,
+                json!({ "metadata": { "finalizers": ["a/b"] } }),
             ),
             (
                 "spec.target.template.metadata.labels[a]",
-                Box::new(|s| {
-                    s["target"]["template"] =
-                        json!({ "metadata": { "labels": { "a": "{{ .x }}" } } })
-                }),
+                template,
+                json!({ "metadata": { "labels": { "a": "{{ .x }}" } } }),
             ),
             (
                 "spec.target.template.type",
-                Box::new(|s| {
-                    s["target"]["template"] = json!({ "type": "bootstrap.kubernetes.io/token" })
-                }),
+                template,
+                json!({ "type": "bootstrap.kubernetes.io/token" }),
             ),
             (
                 "spec.target.template.engineVersion",
-                Box::new(|s| s["target"]["template"] = json!({ "engineVersion": "v1" })),
+                template,
+                json!({ "engineVersion": "v1" }),
             ),
             (
                 "spec.dataFrom[0].find",
-                Box::new(|s| s["dataFrom"] = json!([{ "find": { "path": "a" } }])),
+                "/dataFrom",
+                json!([{ "find": { "path": "a" } }]),
             ),
             (
                 "spec.dataFrom[0].rewrite",
-                Box::new(|s| {
-                    s["dataFrom"][0]["rewrite"] =
-                        json!([{ "regexp": { "source": "a", "target": "b" } }])
-                }),
+                "/dataFrom",
+                json!([{ "extract": { "key": "a" }, "rewrite": [{ "regexp": { "source": "a", "target": "b" } }] }]),
             ),
             (
                 "spec.dataFrom[0].sourceRef.generatorRef",
-                Box::new(|s| {
-                    s["dataFrom"] = json!([{ "sourceRef": { "generatorRef": { "kind": "UUID", "name": "x" } } }])
-                }),
-            ),
-            (
-                "spec.data[0].sourceRef.generatorRef",
-                Box::new(|s| {
-                    s["data"][0]["sourceRef"] =
-                        json!({ "generatorRef": { "kind": "UUID", "name": "x" } })
-                }),
-            ),
-            (
-                "spec.data[0].remoteRef.metadataPolicy",
-                Box::new(|s| s["data"][0]["remoteRef"]["metadataPolicy"] = json!("Fetch")),
+                "/dataFrom",
+                json!([{ "sourceRef": { "generatorRef": { "kind": "UUID", "name": "x" } } }]),
             ),
             (
                 "spec.dataFrom[0]",
-                Box::new(|s| {
-                    s["dataFrom"] = json!([{ "sourceRef": { "storeRef": { "name": "x" } } }])
-                }),
+                "/dataFrom",
+                json!([{ "sourceRef": { "storeRef": { "name": "x" } } }]),
             ),
             (
-                "spec.refreshInterval",
-                Box::new(|s| s["refreshInterval"] = json!("1 day")),
+                "spec.data[0].sourceRef.generatorRef",
+                "/data",
+                json!([{ "secretKey": "a", "sourceRef": { "generatorRef": { "kind": "UUID", "name": "x" } } }]),
             ),
             (
-                "spec.refreshPolicy",
-                Box::new(|s| s["refreshPolicy"] = json!("Sometimes")),
-            ),
-            (
-                "spec.secretStoreRef",
-                Box::new(|s| s["secretStoreRef"] = Value::Null),
-            ),
-            (
-                "spec.secretStoreRef.kind",
-                Box::new(|s| s["secretStoreRef"]["kind"] = json!("Store")),
+                "spec.data[0].remoteRef.metadataPolicy",
+                "/data",
+                json!([{ "secretKey": "a", "remoteRef": { "key": "x", "metadataPolicy": "Fetch" } }]),
             ),
             (
                 "spec.data[1].secretKey",
-                Box::new(|s| {
-                    let entry = s["data"][0].clone();
-                    s["data"] = json!([entry, entry]);
-                }),
+                "/data",
+                json!([
+                    { "secretKey": "a", "remoteRef": { "key": "x" } },
+                    { "secretKey": "a", "remoteRef": { "key": "y" } },
+                ]),
             ),
+            ("spec.refreshInterval", "/refreshInterval", json!("1 day")),
+            ("spec.refreshPolicy", "/refreshPolicy", json!("Sometimes")),
+            ("spec.secretStoreRef", "/secretStoreRef", Value::Null),
             (
-                "spec.data",
-                Box::new(|s| {
-                    s["data"] = json!([]);
-                    s["dataFrom"] = Value::Null;
-                }),
+                "spec.secretStoreRef.kind",
+                "/secretStoreRef",
+                json!({ "name": "a", "kind": "Store" }),
             ),
-        ];
-        for (field, change) in table {
-            assert_eq!(changed(change).unwrap_err().field, field);
+        ] {
+            assert_eq!(changed(pointer, value).unwrap_err().field, field);
         }
+        let nothing = parse(json!({ "secretStoreRef": { "name": "a" } }));
+        assert_eq!(nothing.unwrap_err().field, "spec.data");
     }
 
     #[test]
     fn fields_that_ask_for_nothing_are_no_reason() {
-        let wish = changed(|spec| {
-            spec["target"]["template"] = json!({
-                "engineVersion": "v2", "mergePolicy": "Replace", "data": {}, "templateFrom": [],
-                "type": "kubernetes.io/basic-auth",
-                "metadata": { "labels": { "a": "b" }, "finalizers": [] },
-            });
-            spec["dataFrom"][0]["rewrite"] = json!([]);
-            spec["dataFrom"][0]["find"] = Value::Null;
-        })
-        .unwrap();
+        let template = json!({
+            "engineVersion": "v2", "mergePolicy": "Replace", "data": {}, "templateFrom": [],
+            "type": "kubernetes.io/basic-auth",
+            "metadata": { "labels": { "a": "b" }, "finalizers": [] },
+        });
+        let wish = changed("/target/template", template).unwrap();
         assert_eq!(wish.type_.as_deref(), Some("kubernetes.io/basic-auth"));
         assert_eq!(wish.labels.keys().collect::<Vec<_>>(), ["a"]);
         assert!(wish.annotations.is_empty());
+        let entries = json!([{ "extract": { "key": "a" }, "rewrite": [], "find": null }]);
+        assert!(changed("/dataFrom", entries).is_ok());
     }
 
     #[test]
     fn refresh_policies() {
         let refresh = |interval: &str, policy: Option<&str>| {
-            let wish = changed(|spec| {
-                spec["refreshInterval"] = json!(interval);
-                spec["refreshPolicy"] = json!(policy);
-            });
+            let wish = parse(json!({
+                "refreshInterval": interval,
+                "refreshPolicy": policy,
+                "secretStoreRef": { "name": "a" },
+                "data": [{ "secretKey": "a", "remoteRef": { "key": "x" } }],
+            }));
             wish.unwrap().refresh
         };
         assert_eq!(refresh("0", None), Refresh::Once);

@@ -3,6 +3,7 @@
 use selkie_cloud::aws::{SecretPayload, SecretVersion, SecretsManager};
 use selkie_secret::SecretBytes;
 
+use crate::json::Node;
 use crate::property::Path;
 use crate::vault::{members_of, parsed};
 use crate::{BoxFuture, Document, Location, Members, RemoteRef, SecretBackend, StoreError};
@@ -62,7 +63,7 @@ impl SecretBackend for SecretsManagerBackend {
 
     fn members(&self, document: &Document, remote: &RemoteRef) -> Result<Members, StoreError> {
         let value = self.value(document, remote)?;
-        members_of(&value, remote, |node| node.raw_bytes())
+        members_of(&value, remote, Node::raw_bytes)
     }
 
     /// Static credentials say nothing until they are used, as in the original.

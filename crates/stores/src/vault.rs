@@ -83,7 +83,7 @@ impl SecretBackend for VaultBackend {
 
     fn members(&self, document: &Document, remote: &RemoteRef) -> Result<Members, StoreError> {
         let value = self.value(document, remote)?;
-        members_of(&value, remote, |node| node.float_bytes())
+        members_of(&value, remote, Node::float_bytes)
     }
 
     fn validate(&self) -> BoxFuture<'_, Result<(), StoreError>> {
@@ -150,10 +150,10 @@ pub(crate) fn parsed<'a>(
 }
 
 /// Takes an object apart.
-pub(crate) fn members_of(
-    value: &SecretBytes,
+pub(crate) fn members_of<'a>(
+    value: &'a SecretBytes,
     remote: &RemoteRef,
-    bytes: fn(&Node<'_>) -> SecretBytes,
+    bytes: impl for<'n> Fn(&'n Node<'a>) -> SecretBytes,
 ) -> Result<Members, StoreError> {
     let root = parsed(value, remote)?;
     let members = root.members().ok_or_else(|| StoreError::NotAnObject {
