@@ -149,7 +149,7 @@ impl Candidate {
     }
 
     /// Reads header and lines where the scalar stands: same column of the parent, and after it
-    /// the same blank lines.
+    /// the same blank and comment lines.
     fn reads_back(
         &self,
         stream: &Stream<'_>,
@@ -169,10 +169,13 @@ impl Candidate {
             Tail::EndOfText => String::new(),
             Tail::Source => {
                 let rest = &stream.source[node.span.end..];
-                let blank = rest.trim_start_matches([' ', '\t', '\r', '\n']);
-                let blank = &rest[..rest.len() - blank.len()];
-                let last_line = blank.rfind(['\n', '\r']).map_or(0, |at| at + 1);
-                format!("{}{after}", &blank[..last_line])
+                let passed = rest.split_inclusive(['\n', '\r']).take_while(|line| {
+                    let line = line.trim_matches([' ', '\t', '\r', '\n']);
+                    line.is_empty() || line.starts_with('#')
+                });
+                let passed: usize = passed.map(str::len).sum();
+                let last_line = rest[..passed].rfind(['\n', '\r']).map_or(0, |at| at + 1);
+                format!("{}{after}", &rest[..last_line])
             }
         };
         let source = zeroize::Zeroizing::new(format!("{before}{}{lines}{rest}", self.header));
