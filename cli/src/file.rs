@@ -51,6 +51,8 @@ struct Original {
     /// Symbolic links resolved.
     path: PathBuf,
     stamp: Stamp,
+    /// How many names it has.
+    links: u64,
 }
 
 /// What changes when somebody else writes a file.
@@ -113,13 +115,13 @@ impl Input {
 
     /// Returns a warning when the file has other names that would keep the old content.
     pub(crate) fn hard_link_warning(&self) -> Option<String> {
-        let path = &self.original.as_ref()?.path;
-        let links = fs::metadata(path).ok()?.nlink();
+        let links = self.original.as_ref()?.links;
         (links > 1).then(|| {
-            format!(
-                "the file has {} other names (hard links), which still hold the old content",
-                links - 1
-            )
+            let others = match links {
+                2 => "1 other name (hard link), which still holds".to_owned(),
+                _ => format!("{} other names (hard links), which still hold", links - 1),
+            };
+            format!("the file has {others} the old content")
         })
     }
 }
@@ -201,6 +203,7 @@ fn read_file(path: &Path) -> Result<(SecretBytes, Option<Original>), Failure> {
     let original = Original {
         path: fs::canonicalize(path).map_err(|error| unreadable(&error))?,
         stamp: Stamp::of(&metadata),
+        links: metadata.nlink(),
     };
     Ok((bytes, Some(original)))
 }
@@ -478,11 +481,12 @@ mod tests {
         fs::write(&file, "x").unwrap();
         assert_eq!(input(&file).hard_link_warning(), None);
         fs::hard_link(&file, folder.path().join("b")).unwrap();
+        let read = input(&file);
+        read.replace(b"y").unwrap();
         assert!(
-            input(&file)
-                .hard_link_warning()
+            read.hard_link_warning()
                 .unwrap()
-                .contains("1 other names")
+                .contains("1 other name (hard")
         );
     }
 }

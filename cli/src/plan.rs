@@ -63,7 +63,7 @@ pub(crate) struct KeyFlags {
     )]
     pub(crate) unencrypted_comment_regex: Option<String>,
     /// Let the MAC cover encrypted values only, so that the rest may be edited
-    #[arg(long, help_heading = "What is encrypted (at most one)")]
+    #[arg(long)]
     pub(crate) mac_only_encrypted: bool,
 }
 

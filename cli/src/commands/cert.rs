@@ -19,7 +19,7 @@ use crate::ui::Ui;
 /// cluster. Without --url it is fetched through the API server that the kubeconfig names, from the
 /// Service of the controller (Selkie's, or that of Sealed Secrets).
 #[derive(Debug, Args)]
-#[command(after_long_help = EXAMPLES)]
+#[command(after_long_help = EXAMPLES, verbatim_doc_comment)]
 pub(crate) struct Cert {
     /// Fetch it from this URL (http, https or file) instead of the cluster
     #[arg(long, value_name = "URL")]

@@ -22,7 +22,7 @@ use crate::ui::{Report, Ui};
 /// if set) and the output of the command SOPS_AGE_KEY_CMD. Nothing is printed or written unless
 /// every value decrypts and the MAC confirms the whole file.
 #[derive(Debug, Args)]
-#[command(after_long_help = EXAMPLES)]
+#[command(after_long_help = EXAMPLES, verbatim_doc_comment)]
 pub(crate) struct Decrypt {
     /// Files to decrypt; - or none reads standard input. Several need --in-place
     #[arg(value_name = "FILE")]

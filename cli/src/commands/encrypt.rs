@@ -30,7 +30,7 @@ use crate::ui::{Report, Ui};
 /// A file that is encrypted already is left alone. When somebody has added a value to it in clear,
 /// that is an error, and --add-clear encrypts it.
 #[derive(Debug, Args)]
-#[command(after_long_help = EXAMPLES)]
+#[command(after_long_help = EXAMPLES, verbatim_doc_comment)]
 pub(crate) struct Encrypt {
     /// Files to encrypt; - or none reads standard input
     #[arg(value_name = "FILE")]

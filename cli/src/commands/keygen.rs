@@ -18,7 +18,7 @@ use crate::ui::{self, Ui};
 /// an existing file is never overwritten. The public key, to encrypt for, is shown on standard error
 /// and stands in a comment of the file.
 #[derive(Debug, Args)]
-#[command(after_long_help = EXAMPLES)]
+#[command(after_long_help = EXAMPLES, verbatim_doc_comment)]
 pub(crate) struct Keygen {
     /// Write the private key to this new file
     #[arg(short, long, value_name = "FILE")]

@@ -26,7 +26,7 @@ use crate::ui::{Report, Ui};
 /// A value is bound to its scope: `strict` to name and namespace, `namespace-wide` to the namespace,
 /// `cluster-wide` to nothing. Without --scope, the annotations of the Secret decide.
 #[derive(Debug, Args)]
-#[command(after_long_help = EXAMPLES)]
+#[command(after_long_help = EXAMPLES, verbatim_doc_comment)]
 pub(crate) struct Seal {
     /// Files to seal, YAML or JSON; - or none reads standard input
     #[arg(value_name = "FILE")]
