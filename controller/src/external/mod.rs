@@ -2,7 +2,7 @@
 //!
 //! `observe` reads, [`fetch`] asks the stores, [`decide`] is pure, [`apply`] writes; `reconcile` puts
 //! them together for one ExternalSecret and [`store`] validates stores. Differences from the original
-//! and their reasons: docs/decisions/0006-external-secrets.md.
+//! and their reasons: docs/decisions/0007-external-secrets.md.
 
 pub mod apply;
 pub mod decide;
@@ -11,6 +11,7 @@ pub mod fetch;
 pub mod guard;
 mod index;
 pub mod markers;
+pub mod metrics;
 pub mod observe;
 pub mod provider;
 mod reconcile;

@@ -13,6 +13,7 @@ use super::decide::{self, Because, Next, Observed, Plan};
 use super::fetch::{FetchError, Retry, fetch, store_key};
 use super::index::Index;
 use super::markers::{CREATED_BY_LABEL, created_by, data_hash};
+use super::metrics::ExternalMetrics;
 use super::observe::{Kept, Memory, live};
 use super::sessions::{Sessions, StoreKey, api_cause};
 use super::store::{Stores, Validation};
@@ -49,6 +50,7 @@ pub(super) struct Controller {
     validation: Validation,
     index: Mutex<Index>,
     memory: Mutex<HashMap<ObjectKey, Memory>>,
+    metrics: ExternalMetrics,
     started: Timestamp,
 }
 
@@ -66,8 +68,15 @@ impl Controller {
             context.client.clone(),
             context.environment.clone(),
         ));
+        let metrics = ExternalMetrics::new(&context.metrics);
         Self {
-            validation: Validation::new(context.clone(), stores.clone(), Arc::clone(&sessions)),
+            validation: Validation::new(
+                context.clone(),
+                stores.clone(),
+                Arc::clone(&sessions),
+                metrics.clone(),
+            ),
+            metrics,
             context,
             kept: View::new(),
             stores,
@@ -124,6 +133,7 @@ impl Controller {
     pub(super) async fn reconcile(&self, key: ObjectKey) {
         let Some(kept) = self.kept.get(&key.namespace, &key.name) else {
             self.memory().remove(&key);
+            self.metrics.gone(&key);
             return;
         };
         if kept.deleting {
@@ -161,6 +171,7 @@ impl Controller {
                 self.fail(&kept, &mut memory, failure).await
             }
         };
+        self.metrics.passed(&key, memory.failing);
         self.memory().insert(key.clone(), memory);
         if let Some(again) = again {
             self.queue.add_after(key, again);

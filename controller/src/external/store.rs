@@ -19,6 +19,7 @@ use serde_json::json;
 use tracing::{info, warn};
 
 use super::guard::StoreKind;
+use super::metrics::ExternalMetrics;
 use super::provider::{Provider, validation_interval};
 use super::sessions::{SessionError, Sessions, StoreKey, api_cause, api_error};
 use super::status::{self, Verdict};
@@ -174,6 +175,7 @@ pub struct Validation {
     context: Context,
     stores: Stores,
     sessions: Arc<Sessions>,
+    metrics: ExternalMetrics,
     memory: Mutex<HashMap<StoreKey, Memory>>,
 }
 
@@ -197,11 +199,17 @@ pub struct Validated {
 
 impl Validation {
     /// Makes it ready.
-    pub fn new(context: Context, stores: Stores, sessions: Arc<Sessions>) -> Self {
+    pub fn new(
+        context: Context,
+        stores: Stores,
+        sessions: Arc<Sessions>,
+        metrics: ExternalMetrics,
+    ) -> Self {
         Self {
             context,
             stores,
             sessions,
+            metrics,
             memory: Mutex::default(),
         }
     }
@@ -215,6 +223,7 @@ impl Validation {
         let Some(store) = self.stores.watched(key) else {
             self.sessions.forget(key);
             self.memory().remove(key);
+            self.metrics.store_gone(key);
             return nothing;
         };
         if !store.is_ours() {
@@ -230,6 +239,7 @@ impl Validation {
         let before = memory.failures;
         let (verdict, suspended) = self.verdict(&store).await;
         let failed = matches!(verdict, Verdict::NoClient(_) | Verdict::Invalid(_));
+        self.metrics.validated(key, !failed);
         memory.failures = if failed { before.saturating_add(1) } else { 0 };
         let again = match (&verdict, suspended) {
             (_, Some(wait)) => Some(wait + Duration::from_millis(200)),
