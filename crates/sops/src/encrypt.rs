@@ -264,11 +264,20 @@ fn expand_once(
     let mut aliases: BTreeSet<NodeId> = BTreeSet::new();
     tree::walk(stream, rule, |leaf| {
         match (leaf.what, leaf.alias) {
-            (What::Scalar(node), None) if leaf.selected => {
-                encrypted.insert(node);
-            }
-            (What::Scalar(node), Some(alias)) if leaf.selected || encrypted.contains(&node) => {
-                aliases.insert(alias);
+            // Nulls and empty texts are never encrypted.
+            (What::Scalar(node), alias) => {
+                let value = tree::value_of(stream, node, || leaf.path())?;
+                let is_empty = value.is_none_or(|value| value.is_empty_text());
+                match alias {
+                    _ if is_empty => {}
+                    None if leaf.selected => {
+                        encrypted.insert(node);
+                    }
+                    Some(alias) if leaf.selected || encrypted.contains(&node) => {
+                        aliases.insert(alias);
+                    }
+                    _ => {}
+                }
             }
             (What::Comment(comment), Some(alias)) if leaf.selected && comment.span.len() > 1 => {
                 aliases.insert(alias);

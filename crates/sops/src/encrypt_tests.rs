@@ -169,6 +169,8 @@ fn aliases_stay_where_nothing_beneath_them_is_encrypted() {
     let text = round(source, &plan("encrypted_regex", "^data$"));
     assert!(text.contains("also: *c\n") && text.contains("<<: *c\n"));
 
+    round("a: &n null\nb: *n\nc: &e \"\"\nd: *e\nx: y\n", &all());
+
     let source = "base: &b\n  k: v\ndata:\n  <<: *b\n  p: x\nlist: [*b, *b]\n";
     let text = encrypted(source, &plan("encrypted_regex", "^data$")).text;
     assert!(text.contains("base: &b\n  k: v\n"), "{text}");
