@@ -95,12 +95,13 @@ fn surroundings() -> Surroundings {
         kubeconfig: variable("KUBECONFIG").map(Into::into),
         environment: Environment {
             aws_secretsmanager_endpoint: variable("AWS_SECRETSMANAGER_ENDPOINT")
+                .or_else(|| variable("AWS_ENDPOINT_URL_SECRETS_MANAGER"))
                 .or_else(|| variable("AWS_ENDPOINT_URL")),
         },
     }
 }
 
-/// Starts the log on standard error.
+/// Starts the log on standard output, where upstream's goes.
 fn log(options: &Serve) {
     let level = match options.log_level {
         LogLevel::Error => LevelFilter::ERROR,
@@ -114,7 +115,7 @@ fn log(options: &Serve) {
         .with_default(LevelFilter::ERROR)
         .with_target("kube_client::client", LevelFilter::OFF)
         .with_target("selkie", level);
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt::layer();
     let registry = tracing_subscriber::registry().with(filter);
     match options.log_format {
         LogFormat::Json => registry.with(lines.json().flatten_event(true)).init(),

@@ -67,6 +67,11 @@ pub enum ServeError {
     /// Another replica took over.
     #[error("the Lease was lost; the process ends so that another replica can lead")]
     LeaseLost,
+    /// Nobody asked for it.
+    #[error(
+        "the controllers ended by themselves, which is a defect; the process ends to be restarted"
+    )]
+    Stopped,
 }
 
 /// Serves until `ended` completes, then ends cleanly.
@@ -131,10 +136,11 @@ pub async fn serve(
     let (mut work, mut lease, mut ended) = (Box::pin(work), Box::pin(lease), Box::pin(ended));
     tokio::select! {
         () = &mut ended => {}
-        end = &mut lease => if end == LeaseEnd::Lost {
-            return Err(ServeError::LeaseLost);
+        end = &mut lease => return match end {
+            LeaseEnd::Lost => Err(ServeError::LeaseLost),
+            LeaseEnd::Released => Ok(()),
         },
-        () = &mut work => error!("the controllers ended by themselves"),
+        () = &mut work => return Err(ServeError::Stopped),
     }
     let rest = async { tokio::join!(work, lease) };
     if tokio::time::timeout(GRACE, rest).await.is_err() {

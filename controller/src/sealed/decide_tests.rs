@@ -123,16 +123,16 @@ fn what_is_in_order_is_not_written() {
     let same: [(&str, Edit); 6] = [
         ("as made", |_| {}),
         ("foreign label", |o| {
-            o["metadata"]["labels"]["team"] = json!("x")
+            o["metadata"]["labels"]["team"] = json!("x");
         }),
         ("foreign annotation", |o| {
-            o["metadata"]["annotations"]["x/y"] = json!("z")
+            o["metadata"]["annotations"]["x/y"] = json!("z");
         }),
         ("foreign finalizer", |o| {
-            o["metadata"]["finalizers"] = json!(["x/y"])
+            o["metadata"]["finalizers"] = json!(["x/y"]);
         }),
         ("another type, none in the template", |o| {
-            o["type"] = json!("example.com/x")
+            o["type"] = json!("example.com/x");
         }),
         ("block owner deletion", |o| {
             o["metadata"]["ownerReferences"][0]["blockOwnerDeletion"] = json!(true);
@@ -156,17 +156,17 @@ fn drift_is_put_back() {
         ("value gone", |o| o["data"] = Value::Null),
         ("value added", |o| o["data"]["extra"] = json!("")),
         ("label changed", |o| {
-            o["metadata"]["labels"]["app"] = json!("x")
+            o["metadata"]["labels"]["app"] = json!("x");
         }),
         ("labels gone", |o| o["metadata"]["labels"] = Value::Null),
         ("annotation gone", |o| {
-            o["metadata"]["annotations"] = json!({})
+            o["metadata"]["annotations"] = json!({});
         }),
         ("our former label", |o| {
-            o["metadata"]["labels"]["old"] = json!("x")
+            o["metadata"]["labels"]["old"] = json!("x");
         }),
         ("our former annotation", |o| {
-            o["metadata"]["annotations"]["old/one"] = json!("x")
+            o["metadata"]["annotations"]["old/one"] = json!("x");
         }),
         ("owner of before", |o| {
             o["metadata"]["ownerReferences"] = json!([owner("SealedSecret", "before")]);

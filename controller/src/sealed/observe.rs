@@ -85,7 +85,7 @@ pub enum Observation {
     /// Something did.
     Changed {
         /// The Secret, if there is one.
-        live: Option<SecretObject>,
+        live: Option<Box<SecretObject>>,
         /// The values, or why there are none.
         opened: Result<Opened, UnsealError>,
     },
@@ -106,10 +106,10 @@ pub async fn observe(
 ) -> Result<Observation, kube::Error> {
     let inputs = Inputs::of(sealed, keys);
     let last = last.filter(|last| last.inputs == inputs);
-    if let Some(last) = last {
-        if last.outcome.depends_on_inputs_only() || last.secret == view.map(Seen::of_meta) {
-            return Ok(Observation::Unchanged(last.secret.clone()));
-        }
+    if let Some(last) = last
+        && (last.outcome.depends_on_inputs_only() || last.secret == view.map(Seen::of_meta))
+    {
+        return Ok(Observation::Unchanged(last.secret.clone()));
     }
     let name = sealed.meta().name.as_deref().unwrap_or_default();
     let live = reader.secrets.get_opt(name).await?;
@@ -121,7 +121,10 @@ pub async fn observe(
         }
     }
     let opened = open(reader.cpu, sealed, keys, first_key).await;
-    Ok(Observation::Changed { live, opened })
+    Ok(Observation::Changed {
+        live: live.map(Box::new),
+        opened,
+    })
 }
 
 /// What an observation reads with.

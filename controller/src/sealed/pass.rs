@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use kube::{Resource, ResourceExt};
 use selkie_api::{SealedSecret, SealedSecretStatus};
 use selkie_seal::Fingerprint;
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::Instant};
 use tracing::{debug, error, info, warn};
 
 use super::{
@@ -30,6 +30,9 @@ use crate::support::{
 
 /// Name under which Events are written (sealed-secrets.md 7.6).
 const COMPONENT: &str = "sealed-secrets";
+/// Repairs of one Secret without a change on our side that are made within [`REPAIR_SPAN`].
+const REPAIRS: u32 = 20;
+const REPAIR_SPAN: Duration = Duration::from_secs(60);
 
 /// What passes need.
 pub(super) struct Passes<'a> {
@@ -59,6 +62,36 @@ pub(super) struct Memory {
     status: Option<(String, Option<SealedSecretStatus>)>,
     shown: Option<ConditionLabels>,
     failures: u32,
+    repairs: Repairs,
+}
+
+/// Repairs of drift within the present minute.
+#[derive(Clone, Copy, Default)]
+struct Repairs {
+    count: u32,
+    began: Option<Instant>,
+}
+
+impl Repairs {
+    /// Counts a repair, or returns how long to wait with it: somebody else puts the Secret back as
+    /// often as we do, and must not keep both of us and the API server busy.
+    fn allow(&mut self, now: Instant) -> Result<(), Duration> {
+        let left = self
+            .began
+            .and_then(|began| REPAIR_SPAN.checked_sub(now.duration_since(began)))
+            .filter(|left| !left.is_zero());
+        match left {
+            Some(left) if self.count >= REPAIRS => return Err(left),
+            Some(_) => self.count += 1,
+            None => {
+                *self = Self {
+                    count: 1,
+                    began: Some(now),
+                };
+            }
+        }
+        Ok(())
+    }
 }
 
 /// When to come back without a change.
@@ -69,6 +102,8 @@ enum Next {
     Conflict,
     /// When the API server may take it.
     Later,
+    /// After this time.
+    After(Duration),
 }
 
 impl Passes<'_> {
@@ -90,6 +125,7 @@ impl Passes<'_> {
                 memory.failures = 0;
                 None
             }
+            Next::After(delay) => Some(delay),
             Next::Conflict => Some(backoff(
                 Duration::from_millis(20),
                 Duration::from_secs(5),
@@ -133,7 +169,7 @@ impl Passes<'_> {
                 }
                 return Next::Conflict;
             }
-            Ok(Observation::Changed { live, opened }) => (live, opened),
+            Ok(Observation::Changed { live, opened }) => (live.map(|live| *live), opened),
             Err(error) => {
                 self.metrics.error("fetch", "");
                 warn!(sealedsecret = %key, %error, "the Secret cannot be read; it is tried again");
@@ -150,6 +186,16 @@ impl Passes<'_> {
             wrote: memory.wrote.as_deref(),
             opened,
         });
+        let unchanged = |settled: &Settled| settled.inputs == Inputs::of(sealed, &keys);
+        if matches!(
+            plan,
+            Ok(Write::Create(_) | Write::Update(_) | Write::Replace { .. })
+        ) && memory.settled.as_ref().is_some_and(unchanged)
+            && let Err(wait) = memory.repairs.allow(Instant::now())
+        {
+            warn!(sealedsecret = %key, ?wait, "somebody keeps changing the Secret; its repair waits");
+            return Next::After(wait);
+        }
         let (outcome, settled, wrote, there) = match plan {
             Err(failure) => (Outcome::Failed(failure), true, false, live),
             Ok(write) => match write_secret(&reader.secrets, &write).await {
@@ -296,7 +342,7 @@ impl Passes<'_> {
             Write::Create(_) => info!(sealedsecret = %key, "Secret created"),
             Write::Update(_) => info!(sealedsecret = %key, "Secret updated"),
             Write::Replace { .. } => {
-                info!(sealedsecret = %key, "Secret replaced to change its type")
+                info!(sealedsecret = %key, "Secret replaced to change its type");
             }
         }
     }
@@ -355,6 +401,19 @@ fn is_older(left: &str, right: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fight_over_a_secret_is_slowed_down() {
+        let mut repairs = Repairs::default();
+        let start = Instant::now();
+        let at = |second| start + Duration::from_secs(second);
+        for _ in 0..REPAIRS {
+            assert_eq!(repairs.allow(at(10)), Ok(()));
+        }
+        assert_eq!(repairs.allow(at(20)), Err(Duration::from_secs(50)));
+        assert_eq!(repairs.allow(at(70)), Ok(()));
+        assert_eq!(repairs.allow(at(71)), Ok(()));
+    }
 
     #[test]
     fn resource_versions_compare_as_numbers() {

@@ -52,6 +52,6 @@ impl Namespaces {
 /// What the environment says, read once in `main` (design.md, invariant 7).
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Environment {
-    /// `AWS_SECRETSMANAGER_ENDPOINT`, else `AWS_ENDPOINT_URL`.
+    /// `AWS_SECRETSMANAGER_ENDPOINT`, else `AWS_ENDPOINT_URL_SECRETS_MANAGER`, else `AWS_ENDPOINT_URL`.
     pub aws_secretsmanager_endpoint: Option<String>,
 }

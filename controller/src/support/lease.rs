@@ -78,7 +78,7 @@ pub async fn lead(
                 return LeaseEnd::Released;
             }
             Err(error) => {
-                warn!(%error, lease = candidate.name, "the Lease cannot be had; it is tried again")
+                warn!(%error, lease = candidate.name, "the Lease cannot be had; it is tried again");
             }
         }
         if shutdown.or(tokio::time::sleep(RETRY)).await.is_none() {

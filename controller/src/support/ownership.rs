@@ -117,7 +117,7 @@ pub fn is_claimant(owner: &OwnerReference, claimant: Claimant<'_>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::{collections::BTreeMap, slice::from_ref};
 
     use super::*;
 
@@ -183,7 +183,7 @@ mod tests {
             ..US
         };
         for (name, secret, claimant, expected) in [
-            ("ours", secret(&[ours.clone()], &[]), US, Ok(Claim::Owned)),
+            ("ours", secret(from_ref(&ours), &[]), US, Ok(Claim::Owned)),
             (
                 "same name before",
                 secret(&[before], &[]),
@@ -192,37 +192,37 @@ mod tests {
             ),
             (
                 "sibling",
-                secret(&[sibling.clone()], &[]),
+                secret(from_ref(&sibling), &[]),
                 US,
                 controlled(&sibling),
             ),
             (
                 "other kind",
-                secret(&[foreign.clone()], &[]),
+                secret(from_ref(&foreign), &[]),
                 US,
                 controlled(&foreign),
             ),
             (
                 "managed, other kind",
-                secret(&[foreign.clone()], &[MANAGED]),
+                secret(from_ref(&foreign), &[MANAGED]),
                 US,
                 controlled(&foreign),
             ),
             (
                 "patch, other kind",
-                secret(&[foreign.clone()], &[PATCH]),
+                secret(from_ref(&foreign), &[PATCH]),
                 US,
                 merge(false),
             ),
             (
                 "patch, managed, other kind",
-                secret(&[foreign.clone()], &[PATCH, MANAGED]),
+                secret(from_ref(&foreign), &[PATCH, MANAGED]),
                 US,
                 merge(false),
             ),
             (
                 "other kind, once ours",
-                secret(&[foreign.clone()], &[]),
+                secret(from_ref(&foreign), &[]),
                 wrote,
                 controlled(&foreign),
             ),
@@ -236,7 +236,7 @@ mod tests {
             ("patch", secret(&[], &[PATCH]), US, merge(false)),
             (
                 "patch and ours",
-                secret(&[ours.clone()], &[PATCH]),
+                secret(from_ref(&ours), &[PATCH]),
                 US,
                 merge(false),
             ),

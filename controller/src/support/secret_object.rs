@@ -194,7 +194,7 @@ mod tests {
         });
         let secret: SecretObject = serde_json::from_value(wire.clone()).unwrap();
         assert_eq!(secret.data.0["k"].expose(), b"canary");
-        assert_eq!(serde_json::to_value(&secret.clone()).unwrap(), wire);
+        assert_eq!(serde_json::to_value(secret.clone()).unwrap(), wire);
     }
 
     #[test]

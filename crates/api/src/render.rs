@@ -59,6 +59,10 @@ pub struct Names {
 }
 
 /// Builds a CRD document around `versions`, each made with [`version`].
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the values move into the document"
+)]
 pub fn document(names: Names, versions: Vec<Value>) -> Value {
     let mut spoken = json!({
         "kind": names.kind,
