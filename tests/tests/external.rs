@@ -480,6 +480,13 @@ async fn errors_of_the_backends_are_told() -> Result<()> {
         "a Secret was made"
     );
 
+    // Nothing is mounted there: that says nothing about the secret.
+    let elsewhere = bed.vault_manifest("v1", "elsewhere", &bed.bao.url());
+    bed.token("elsewhere-token", ROOT_TOKEN)?;
+    bed.apply(&elsewhere.replace("path: secret", "path: no-such-mount"))?;
+    bed.simple_from("elsewhere", "elsewhere", "a", "1h")?;
+    bed.not_ready("elsewhere", "check the store's path").await?;
+
     bed.property("property", "a", "absent")?;
     bed.not_ready("property", r#"has no property "absent""#)
         .await?;

@@ -209,6 +209,16 @@ spec:
 
     /// Makes an ExternalSecret with everything of one secret, from the store `vault`.
     pub(crate) fn simple(&self, name: &str, key: &str, interval: &str) -> Result<()> {
+        self.simple_from("vault", name, key, interval)
+    }
+
+    pub(crate) fn simple_from(
+        &self,
+        store: &str,
+        name: &str,
+        key: &str,
+        interval: &str,
+    ) -> Result<()> {
         let path = self.path(key);
         self.apply(&format!(
             "
@@ -217,7 +227,7 @@ kind: ExternalSecret
 metadata: {{name: {name}}}
 spec:
   refreshInterval: {interval}
-  secretStoreRef: {{name: vault}}
+  secretStoreRef: {{name: {store}}}
   dataFrom: [{{extract: {{key: {path}}}}}]
 "
         ))
