@@ -150,6 +150,16 @@ pub enum EncryptError {
     /// The copy of an alias is too large.
     #[error(transparent)]
     Expand(#[from] yaml::ExpandError),
+    /// An alias stands for an encrypted value in a place that the rule leaves clear, so its copy
+    /// would show the value (sops writes it).
+    #[error(
+        "line {line}: the alias repeats a value that is encrypted elsewhere, but would stay clear \
+         here; make the rule select this place too, or remove the alias"
+    )]
+    CopyStaysClear {
+        /// Line of the alias.
+        line: usize,
+    },
     /// The result would not read back: nothing is written.
     #[error(
         "the encrypted file would not decrypt to the same values ({0}); nothing was changed. \
@@ -183,7 +193,11 @@ pub fn encrypt(source: &str, plan: &EncryptPlan<'_>) -> Result<Encryption, Encry
     })?;
     let encrypted = match expand_aliases(&stream, &plan.selection)? {
         None => encrypt_stream(&stream, plan)?,
-        Some(text) => encrypt_stream(&yaml::parse(&text, &limits)?, plan)?,
+        Some(text) => {
+            let expanded = yaml::parse(&text, &limits)?;
+            check_copies(&stream, &expanded, &plan.selection)?;
+            encrypt_stream(&expanded, plan)?
+        }
     };
     Ok(Encryption::Encrypted(encrypted))
 }
@@ -304,6 +318,39 @@ fn expand_once(
         yaml::expand_alias(stream, &mut edits, alias)?;
     }
     Ok(Some(edits.apply(stream.source())))
+}
+
+/// Refuses to write in clear, as the copy of an alias, what is encrypted at its anchor: by the path
+/// of the alias, or because the comment that hides it is not in the copy.
+fn check_copies(
+    stream: &Stream<'_>,
+    expanded: &Stream<'_>,
+    rule: &Selection,
+) -> Result<(), EncryptError> {
+    let mut encrypted: HashSet<NodeId> = HashSet::new();
+    let mut leaves = Vec::new();
+    tree::walk(stream, rule, |leaf| {
+        if let What::Scalar(node) = leaf.what {
+            let hidden = leaf.selected || (leaf.alias.is_some() && encrypted.contains(&node));
+            if leaf.selected && leaf.alias.is_none() {
+                encrypted.insert(node);
+            }
+            let line = leaf.alias.map(|alias| tree::line_of(stream, alias));
+            let empty = stream.node(node).value.is_empty() || is_null(stream, node);
+            leaves.push((hidden && !empty, line));
+        }
+        Ok::<(), EncryptError>(())
+    })?;
+    let mut leaves = leaves.into_iter();
+    tree::walk(expanded, rule, |leaf| {
+        if let What::Scalar(_) = leaf.what
+            && let Some((true, Some(line))) = leaves.next()
+            && !leaf.selected
+        {
+            return Err(EncryptError::CopyStaysClear { line });
+        }
+        Ok(())
+    })
 }
 
 fn encrypt_stream(stream: &Stream<'_>, plan: &EncryptPlan<'_>) -> Result<Encrypted, EncryptError> {

@@ -184,6 +184,18 @@ fn aliases_stay_where_nothing_beneath_them_is_encrypted() {
 }
 
 #[test]
+fn an_alias_never_shows_what_is_encrypted_at_its_anchor() {
+    let by_comment = plan("encrypted_comment_regex", "hide");
+    let source = "a: &x\n  # hide\n  k: canary\nb: *x\n";
+    assert!(refused(source, &by_comment).starts_with("line 4: the alias repeats a value"));
+    let by_path = plan("encrypted_regex", "^data$");
+    let source = "data:\n  k: &x canary\nother: *x\n";
+    assert!(refused(source, &by_path).starts_with("line 3: the alias repeats a value"));
+    let source = "data:\n  k: &x canary\nother:\n  data: *x\nnull1: &n\nnull2: *n\n";
+    assert!(!encrypted(source, &by_path).text.contains("canary"));
+}
+
+#[test]
 fn comment_rules_work_on_the_layout_that_is_written() {
     round(
         "a: 1\n# sops:enc\nb: x\n# o\nc: 2\nd:\n  # sops:enc\n  # hidden\n  e: {f: 1}\n  g: 2\n",
