@@ -6,7 +6,6 @@
 
 pub mod apply;
 pub mod decide;
-mod duration;
 pub mod fetch;
 pub mod guard;
 mod index;

@@ -10,8 +10,8 @@ use selkie_stores::KvVersion;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::duration::go_duration;
 use super::wish::{Refusal, asks};
+use crate::support::duration::go_duration;
 
 /// How often a store is validated when it does not say (the original's `--store-requeue-interval`).
 pub const VALIDATION_INTERVAL: Duration = Duration::from_secs(300);

@@ -10,8 +10,8 @@ use selkie_api::external_secret::{
 use selkie_stores::values::{Conversion, Decoding};
 use serde_json::{Map, Value};
 
-use super::duration::go_duration;
 use super::guard::{StoreKind, refuse_type};
+use crate::support::duration::go_duration;
 
 /// Annotation that is kubectl's own business and can hold a whole manifest.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";

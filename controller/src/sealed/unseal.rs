@@ -176,6 +176,10 @@ fn is_secret_key(key: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use jiff::{SignedDuration, Timestamp};
+    use selkie_seal::{Certificate, PrivateKey, RingKey};
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -190,6 +194,105 @@ mod tests {
             error.to_string(),
             "no key could decrypt secret (bar, foo); illegal base64 data at input byte 4 (broken)"
         );
+    }
+
+    /// The throw-away key and values of sealed-secrets.md 14: `bar` for `myns/mysecret`.
+    const KEY: &str = include_str!("../../../crates/seal/tests/vectors/key.pem");
+    const STRICT: &str = include_str!("../../../crates/seal/tests/vectors/strict.b64");
+    const NAMESPACE_WIDE: &str =
+        include_str!("../../../crates/seal/tests/vectors/namespace-wide.b64");
+    const CLUSTER_WIDE: &str = include_str!("../../../crates/seal/tests/vectors/cluster-wide.b64");
+
+    fn ring() -> KeyRing {
+        let key = PrivateKey::parse(KEY).unwrap();
+        let now = Timestamp::from_second(1_700_000_000).unwrap();
+        let certificate = Certificate::self_signed(&key, "", now, SignedDuration::from_hours(1));
+        let mut ring = KeyRing::default();
+        ring.insert(RingKey::new(key, certificate.unwrap(), now).unwrap());
+        ring
+    }
+
+    fn object(name: &str, namespace: &str, annotations: &Value, data: &Value) -> SealedSecret {
+        serde_json::from_value(json!({
+            "metadata": { "name": name, "namespace": namespace, "annotations": annotations },
+            "spec": {
+                "encryptedData": data,
+                // Never asked: it is not covered by the encryption.
+                "template": { "metadata": { "annotations": wide("cluster") } },
+            },
+        }))
+        .unwrap()
+    }
+
+    fn wide(scope: &str) -> Value {
+        json!({ format!("sealedsecrets.bitnami.com/{scope}-wide"): "true" })
+    }
+
+    #[test]
+    fn name_namespace_and_own_annotations_decide() {
+        let none = json!({});
+        for (text, annotations, name, namespace, opens) in [
+            (STRICT, &none, "mysecret", "myns", true),
+            (STRICT, &none, "other", "myns", false),
+            (STRICT, &none, "mysecret", "other", false),
+            (STRICT, &wide("namespace"), "mysecret", "myns", false),
+            (NAMESPACE_WIDE, &wide("namespace"), "other", "myns", true),
+            (
+                NAMESPACE_WIDE,
+                &wide("namespace"),
+                "mysecret",
+                "other",
+                false,
+            ),
+            (NAMESPACE_WIDE, &none, "mysecret", "myns", false),
+            (CLUSTER_WIDE, &wide("cluster"), "other", "other", true),
+            (CLUSTER_WIDE, &none, "mysecret", "myns", false),
+        ] {
+            let sealed = object(name, namespace, annotations, &json!({ "foo": text }));
+            let opened = unseal(&sealed, &ring(), None);
+            let case = format!("{name} {namespace} {annotations} {}", &text[..8]);
+            if opens {
+                assert_eq!(opened.unwrap().data.0["foo"].expose(), b"bar", "{case}");
+            } else {
+                let error = opened.unwrap_err().to_string();
+                assert_eq!(error, "no key could decrypt secret (foo)", "{case}");
+            }
+        }
+    }
+
+    #[test]
+    fn one_bad_entry_fails_the_whole_by_name() {
+        let data =
+            json!({ "good": STRICT, "number": 7, "a/b": STRICT, "base": "A*==", "short": "" });
+        let sealed = object("mysecret", "myns", &json!({}), &data);
+        let error = unseal(&sealed, &ring(), None).unwrap_err().to_string();
+        for part in [
+            "no key could decrypt secret (short)",
+            "illegal base64 data at input byte 1 (base)",
+            "the sealed value is not a string (number)",
+            "(a/b)",
+        ] {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+        assert!(!error.contains("good"), "{error}");
+    }
+
+    #[test]
+    fn what_is_not_done_is_named() {
+        let refused = |field: &str, value: Value| {
+            let spec = json!({ "encryptedData": {}, field: value });
+            let sealed = json!({ "metadata": { "name": "n" }, "spec": spec });
+            let sealed: SealedSecret = serde_json::from_value(sealed).unwrap();
+            unseal(&sealed, &ring(), None).map(drop)
+        };
+        let named = |result: Result<(), UnsealError>| match result {
+            Err(UnsealError::Unsupported { field, .. }) => field,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(named(refused("data", json!(""))), "spec.data");
+        let template = json!({ "data": { "a": "{{ .b }}" } });
+        assert_eq!(named(refused("template", template)), "spec.template.data");
+        assert_eq!(refused("template", json!({ "data": null })), Ok(()));
     }
 
     #[test]
