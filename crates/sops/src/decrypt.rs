@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::ops::Range;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use selkie_secret::SecretString;
-use selkie_text::yaml::{self, Edits, NodeId, Scalar, Stream, Style};
+use selkie_text::yaml::{self, Comment, Edits, NodeId, Scalar, Stream, Style};
 use zeroize::Zeroizing;
 
 use crate::cipher::{Cipher, CipherError};
@@ -14,7 +15,7 @@ use crate::keys::DataKeySource;
 use crate::mac::Mac;
 use crate::metadata::{self, Metadata, MetadataError};
 use crate::open::{self, MacError, NoDataKey, OpenError, Opened};
-use crate::tree::{self, SOPS_KEY, TreeError};
+use crate::tree::{self, SOPS_KEY, TreeError, What};
 use crate::value::{self, Value};
 
 /// How a file is decrypted.
@@ -132,6 +133,7 @@ pub fn decrypt(
         yaml::remove_entry(&stream, &mut edits, block.document, SOPS_KEY)?;
         keep_document(&stream, &mut edits, block.document);
     }
+    let spans = block_spans(&stream);
     let mut mac = Mac::new(metadata.mac_only_encrypted);
     let mut clear_comments = Vec::new();
     let mut elements = Vec::new();
@@ -156,7 +158,13 @@ pub fn decrypt(
                 }
             }
             Opened::Kept(Some(value)) => mac.add(&value, leaf.selected),
-            Opened::Kept(None) | Opened::KeptComment => {}
+            Opened::Kept(None) => {}
+            Opened::KeptComment => {
+                if let What::Comment(comment) = leaf.what {
+                    let text = stream.comment_text(comment);
+                    lift_comment(&stream, &mut edits, &spans, comment, text);
+                }
+            }
             Opened::Clear(..) => {
                 return Err(DecryptError::Clear {
                     path: leaf.path(),
@@ -164,10 +172,16 @@ pub fn decrypt(
                 });
             }
             Opened::Comment(comment, text) if in_place => {
-                yaml::set_comment(&stream, &mut edits, comment, &text);
+                if !lift_comment(&stream, &mut edits, &spans, comment, &text) {
+                    yaml::set_comment(&stream, &mut edits, comment, &text);
+                }
             }
             Opened::Element(node, text) if in_place => elements.push((node, text)),
-            Opened::ClearComment(comment) if in_place => clear_comments.push(comment.span.start),
+            Opened::ClearComment(comment) if in_place => {
+                let text = stream.comment_text(comment);
+                lift_comment(&stream, &mut edits, &spans, comment, text);
+                clear_comments.push(comment.span.start);
+            }
             Opened::Comment(..) | Opened::Element(..) | Opened::ClearComment(_) => {}
         }
         Ok::<(), DecryptError>(())
@@ -195,6 +209,44 @@ fn keep_document(stream: &Stream<'_>, edits: &mut Edits, document: usize) {
     if found.start_marker.is_none() && stream.entries(found.content).count() == 1 {
         edits.insert(root.span.start, "{}\n");
     }
+}
+
+/// Returns from where to where each metadata block goes, in order.
+fn block_spans(stream: &Stream<'_>) -> Vec<Range<usize>> {
+    let is_block = |key| tree::key_text(stream, key).is_some_and(|key| key == SOPS_KEY);
+    let entries = stream.documents().iter().flat_map(|document| {
+        let entries = stream.entries(document.content);
+        entries.filter(|(key, _)| is_block(*key))
+    });
+    entries
+        .map(|(key, value)| stream.node(key).span.start..stream.node(value).span.end)
+        .collect()
+}
+
+/// Puts a comment that stands inside a metadata block, which goes, on a line of its own above it.
+///
+/// sops writes the last comment of a file there (`sops: #ENC[...]`) when go-yaml took it for the
+/// line comment of the key that follows. Returns false for a comment that stands elsewhere.
+fn lift_comment(
+    stream: &Stream<'_>,
+    edits: &mut Edits,
+    blocks: &[Range<usize>],
+    comment: &Comment,
+    text: &str,
+) -> bool {
+    let at = comment.span.start;
+    let after = blocks.partition_point(|block| block.start <= at);
+    let Some(block) = blocks[..after].last().filter(|block| block.contains(&at)) else {
+        return false;
+    };
+    // At the margin stands a block as sops writes it; another one has no line of its own.
+    let source = stream.source();
+    let at_margin = block.start == 0 || source[..block.start].ends_with('\n');
+    if at_margin && source.ends_with('\n') {
+        let text = text.replace(['\n', '\r'], " ");
+        edits.insert(block.start, format!("#{text}\n"));
+    }
+    true
 }
 
 /// Returns the 1-based lines of offsets, in one pass however many there are.

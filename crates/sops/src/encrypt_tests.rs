@@ -196,6 +196,16 @@ fn an_alias_never_shows_what_is_encrypted_at_its_anchor() {
 }
 
 #[test]
+fn a_comment_inside_the_metadata_block_comes_back_above_it() {
+    let plan = plan("encrypted_regex", "^a$");
+    let text = encrypted("a: x\nb: y\n", &plan)
+        .text
+        .replace("sops:\n", "sops: # note\n");
+    let opened = decrypt(&text, &ClearKey, &DecryptOptions::default()).unwrap();
+    assert_eq!(opened.text.expose(), "a: x\nb: y\n# note\n");
+}
+
+#[test]
 fn comment_rules_work_on_the_layout_that_is_written() {
     round(
         "a: 1\n# sops:enc\nb: x\n# o\nc: 2\nd:\n  # sops:enc\n  # hidden\n  e: {f: 1}\n  g: 2\n",

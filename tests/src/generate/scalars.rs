@@ -88,7 +88,6 @@ pub(super) const BLOCK: &[Spelling] = &[
     exact("1."),
     exact(".5"),
     exact("+.5"),
-    exact("-0.0"),
     exact("1e3"),
     exact("1E+3"),
     exact("1.e3"),

@@ -75,6 +75,8 @@ struct Anchor {
     name: String,
     is_mapping: bool,
     is_clear: bool,
+    /// Whether the rule's pattern matches above the node.
+    matched: bool,
 }
 
 /// An anchor whose node is being written.
@@ -218,7 +220,7 @@ impl Tree {
                 self.fixed("\n");
                 let step = [2, 2, 4, 3][self.random.below(4)];
                 self.mapping(indent + step, depth + 1, matched, false);
-                self.remember(anchor, true);
+                self.remember(anchor, true, matched);
             }
             3 | 4 if nested => {
                 let anchor = self.anchor();
@@ -226,7 +228,7 @@ impl Tree {
                 self.fixed("\n");
                 let step = if self.indented_sequences { 2 } else { 0 };
                 self.sequence(indent + step, depth + 1, matched, false);
-                self.remember(anchor, false);
+                self.remember(anchor, false, matched);
             }
             _ => self.short_value(indent, depth, matched),
         }
@@ -251,10 +253,14 @@ impl Tree {
                 self.fixed(" ");
                 let anchor = self.anchor_inline();
                 self.flow(indent, 0, matched);
-                self.remember(anchor, false);
+                self.remember(anchor, false, matched);
                 self.end_of_line();
             }
-            6 if !self.anchors.is_empty() => {
+            6 if self
+                .anchors
+                .iter()
+                .any(|anchor| self.may_name(anchor, false, matched)) =>
+            {
                 self.alias(false, matched);
             }
             7 => self.multi_line(indent, matched),
@@ -264,7 +270,7 @@ impl Tree {
                 let n = self.random.below(BLOCK.len());
                 let Spelling { text, exact } = BLOCK[n];
                 self.leaf(text, exact, false, matched);
-                self.remember(anchor, false);
+                self.remember(anchor, false, matched);
                 self.end_of_line();
             }
         }
@@ -387,7 +393,11 @@ impl Tree {
 
     /// Writes `<<: *anchor` if there is a mapping to merge; says whether it did.
     fn merge(&mut self, matched: bool) -> bool {
-        if !self.anchors.iter().any(|anchor| anchor.is_mapping) {
+        if !self
+            .anchors
+            .iter()
+            .any(|anchor| self.may_name(anchor, true, matched))
+        {
             return false;
         }
         self.fixed("<<:");
@@ -395,10 +405,19 @@ impl Tree {
         true
     }
 
+    /// Whether an alias here may name the anchor. It must not show what is hidden at the anchor: that is refused.
+    fn may_name(&self, anchor: &Anchor, mapping: bool, matched: bool) -> bool {
+        (anchor.is_mapping || !mapping)
+            && match (self.is_selected(anchor.matched), self.is_selected(matched)) {
+                (Some(at_anchor), Some(here)) => here || !at_anchor || anchor.is_clear,
+                _ => false,
+            }
+    }
+
     /// Writes an alias with its line break. Blank and comment go with it: an expanded copy begins behind them, on the next line.
     fn alias(&mut self, mapping: bool, matched: bool) {
         let candidates: Vec<usize> = (0..self.anchors.len())
-            .filter(|&i| self.anchors[i].is_mapping || !mapping)
+            .filter(|&i| self.may_name(&self.anchors[i], mapping, matched))
             .collect();
         let Anchor { name, is_clear, .. } =
             &self.anchors[candidates[self.random.below(candidates.len())]];
@@ -444,7 +463,7 @@ impl Tree {
         })
     }
 
-    fn remember(&mut self, open: Option<Open>, is_mapping: bool) {
+    fn remember(&mut self, open: Option<Open>, is_mapping: bool, matched: bool) {
         let Some(Open { name, start }) = open else {
             return;
         };
@@ -456,6 +475,7 @@ impl Tree {
             name,
             is_mapping,
             is_clear,
+            matched,
         });
     }
 
@@ -509,12 +529,6 @@ impl Tree {
                 exact,
             },
             None => Role::Maybe { exact },
-        };
-        // sops prints a clear minus zero as `-0`, reads that as the integer 0 and fails on its own MAC.
-        let text = if text == "-0.0" && !matches!(role, Role::Leaf { .. }) {
-            "0.5"
-        } else {
-            text
         };
         self.piece(text.to_owned(), role);
     }
