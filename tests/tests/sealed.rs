@@ -11,6 +11,7 @@ use compat::bed::new_folder;
 use compat::cluster::Cluster;
 use compat::controller::{Controller, rule, usual_rights};
 use compat::originals::kubeseal;
+use compat::selkie::selkie;
 use compat::wait::{eventually, throughout};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Secret};
@@ -278,6 +279,55 @@ async fn kubeseal_seals_and_we_open_in_all_scopes() -> Result<()> {
     other.has(SOON, "third", &values).await?;
     test.nothing_leaked().await?;
     other.nothing_leaked().await
+}
+
+#[tokio::test]
+async fn we_seal_and_kubeseal_opens_in_all_scopes() -> Result<()> {
+    let test = Test::new().await?;
+    let values = [
+        ("user", "canary-4711-admin"),
+        ("password", "canary-4711-\u{e9}\n"),
+    ];
+    let key = new_folder("recovery")?.join("keys.json");
+    let keys = ListParams::default().labels("sealedsecrets.bitnami.com/sealed-secrets-key=active");
+    let home = Api::<Secret>::namespaced(test.client.clone(), &test.shared.home);
+    let keys = home.list(&keys).await?.items;
+    std::fs::write(
+        &key,
+        serde_json::to_vec(&json!({ "apiVersion": "v1", "kind": "List", "items": keys }))?,
+    )?;
+    for scope in ["strict", "namespace-wide", "cluster-wide"] {
+        let sealed = selkie()?
+            .arg("seal")
+            .arg("--cert")
+            .arg(&test.shared.certificate)
+            .args(["--scope", scope, "--stdout", "-"])
+            .input(serde_json::to_vec(&secret(
+                &test.namespace,
+                scope,
+                &values,
+            ))?)
+            .ok()?
+            .stdout;
+        let opened = kubeseal()?
+            .arg("--recovery-unseal")
+            .arg("--recovery-private-key")
+            .arg(&key)
+            .input(sealed.clone())
+            .ok()?
+            .json()?;
+        let opened: Secret = serde_json::from_value(opened)?;
+        ensure!(
+            data(&opened) == expected(&values),
+            "{scope}: kubeseal reads other values"
+        );
+        test.shared
+            .cluster
+            .apply(&test.namespace, std::str::from_utf8(&sealed)?)?;
+        test.has(SOON, scope, &values).await?;
+        test.synced(scope, "True").await?;
+    }
+    test.nothing_leaked().await
 }
 
 #[tokio::test]
@@ -849,6 +899,70 @@ async fn it_ends_cleanly_and_comes_back_with_the_same_key() -> Result<()> {
     ensure!(keys[0].type_.as_deref() == Some("kubernetes.io/tls"));
     let name = keys[0].metadata.name.as_deref().context("name")?;
     ensure!(name.starts_with("sealed-secrets-key"), "{name}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn two_controllers_with_other_keys_do_not_keep_each_other_busy() -> Result<()> {
+    let test = Test::new().await?;
+    let other = Controller::with(&test.namespace)
+        .arg("--key-size=2048")
+        .arg("--all-namespaces=false")
+        .start(&test.shared.cluster)
+        .await?;
+    // Only the other one can open it; the shared one serves this namespace as well and cannot.
+    let values = [("password", "canary-4711")];
+    let sealed = secret(&test.namespace, "db", &values);
+    let sealed = seal(&certificate(&other).await?, "strict", &sealed)?;
+    let since = jiff::Timestamp::now();
+    test.create(&sealed).await?;
+    test.has(SOON, "db", &values).await?;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let audit = test.shared.cluster.audit()?.since(since);
+    let writes = audit
+        .namespace(&test.namespace)
+        .writes()
+        .resource("sealedsecrets");
+    let count = writes.events().len();
+    ensure!(
+        count < 20,
+        "{count} writes of one status within ten seconds"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_second_replica_stands_by_and_takes_over() -> Result<()> {
+    let test = Test::new().await?;
+    let settings = Controller::with(&test.namespace)
+        .arg("--key-size=2048")
+        .arg("--all-namespaces=false");
+    let first = settings.start(&test.shared.cluster).await?;
+    let second = settings.start_as(first.account()).await?;
+    let (one, two) = (
+        first.get("/v1/cert.pem").await?.1,
+        second.get("/v1/cert.pem").await?.1,
+    );
+    ensure!(one == two, "the replicas serve different certificates");
+    let leads =
+        |controller: &Controller| Ok::<_, anyhow::Error>(controller.log()?.contains("leading"));
+    ensure!(
+        leads(&first)? && !leads(&second)?,
+        "not exactly the first one leads"
+    );
+    ensure!(first.terminate()?.success());
+    eventually(Duration::from_secs(6), || async {
+        ensure!(leads(&second)?, "the second one does not lead");
+        Ok(())
+    })
+    .await?;
+    let sealed = seal(
+        &certificate(&second).await?,
+        "strict",
+        &secret(&test.namespace, "db", &[("password", "canary-4711")]),
+    )?;
+    test.create(&sealed).await?;
+    test.has(SOON, "db", &[("password", "canary-4711")]).await?;
     Ok(())
 }
 

@@ -30,8 +30,9 @@ use crate::support::{
 
 /// Name under which Events are written (sealed-secrets.md 7.6).
 const COMPONENT: &str = "sealed-secrets";
-/// Repairs of one Secret without a change on our side that are made within [`REPAIR_SPAN`].
-const REPAIRS: u32 = 20;
+/// Writes of one Secret and of one status, without a change on our side, within [`REPAIR_SPAN`].
+const SECRET_REPAIRS: u32 = 20;
+const STATUS_REPAIRS: u32 = 3;
 const REPAIR_SPAN: Duration = Duration::from_secs(60);
 
 /// What passes need.
@@ -62,10 +63,11 @@ pub(super) struct Memory {
     status: Option<(String, Option<SealedSecretStatus>)>,
     shown: Option<ConditionLabels>,
     failures: u32,
-    repairs: Repairs,
+    secret_repairs: Repairs,
+    status_repairs: Repairs,
 }
 
-/// Repairs of drift within the present minute.
+/// What of others was overwritten within the present minute.
 #[derive(Clone, Copy, Default)]
 struct Repairs {
     count: u32,
@@ -73,15 +75,15 @@ struct Repairs {
 }
 
 impl Repairs {
-    /// Counts a repair, or returns how long to wait with it: somebody else puts the Secret back as
-    /// often as we do, and must not keep both of us and the API server busy.
-    fn allow(&mut self, now: Instant) -> Result<(), Duration> {
+    /// Counts a repair, or returns how long to wait with it: somebody else writes as often as we do
+    /// (another controller with other keys, say), and must not keep both and the API server busy.
+    fn allow(&mut self, limit: u32, now: Instant) -> Result<(), Duration> {
         let left = self
             .began
             .and_then(|began| REPAIR_SPAN.checked_sub(now.duration_since(began)))
             .filter(|left| !left.is_zero());
         match left {
-            Some(left) if self.count >= REPAIRS => return Err(left),
+            Some(left) if self.count >= limit => return Err(left),
             Some(_) => self.count += 1,
             None => {
                 *self = Self {
@@ -191,7 +193,7 @@ impl Passes<'_> {
             plan,
             Ok(Write::Create(_) | Write::Update(_) | Write::Replace { .. })
         ) && memory.settled.as_ref().is_some_and(unchanged)
-            && let Err(wait) = memory.repairs.allow(Instant::now())
+            && let Err(wait) = memory.secret_repairs.allow(SECRET_REPAIRS, Instant::now())
         {
             warn!(sealedsecret = %key, ?wait, "somebody keeps changing the Secret; its repair waits");
             return Next::After(wait);
@@ -248,11 +250,10 @@ impl Passes<'_> {
                 wrote,
                 Timestamp::now(),
             );
-            let changed = wrote
-                || memory
-                    .outcome
-                    .as_ref()
-                    .is_some_and(|before| before != outcome);
+            let changed = match &memory.outcome {
+                Some(before) => wrote || before != outcome,
+                None => wrote || *outcome != Outcome::Synced,
+            };
             memory.outcome = Some(outcome.clone());
             if changed {
                 self.publish(sealed, quiet).await;
@@ -275,6 +276,18 @@ impl Passes<'_> {
         let told = make(present.as_ref());
         let mut landed = Ok(None);
         if told.status.is_some() {
+            let said = memory
+                .status
+                .as_ref()
+                .and_then(|(_, status)| status.as_ref());
+            let overwritten = before.as_ref() == Some(outcome)
+                && said.is_some_and(|said| said.observed_generation == generation);
+            if overwritten
+                && let Err(wait) = memory.status_repairs.allow(STATUS_REPAIRS, Instant::now())
+            {
+                warn!(sealedsecret = %key, ?wait, "somebody else writes the status; ours waits");
+                return Next::After(wait);
+            }
             let based_on = SealedSecret {
                 status: present,
                 ..sealed.clone()
@@ -407,12 +420,12 @@ mod tests {
         let mut repairs = Repairs::default();
         let start = Instant::now();
         let at = |second| start + Duration::from_secs(second);
-        for _ in 0..REPAIRS {
-            assert_eq!(repairs.allow(at(10)), Ok(()));
+        for _ in 0..20 {
+            assert_eq!(repairs.allow(20, at(10)), Ok(()));
         }
-        assert_eq!(repairs.allow(at(20)), Err(Duration::from_secs(50)));
-        assert_eq!(repairs.allow(at(70)), Ok(()));
-        assert_eq!(repairs.allow(at(71)), Ok(()));
+        assert_eq!(repairs.allow(20, at(20)), Err(Duration::from_secs(50)));
+        assert_eq!(repairs.allow(20, at(70)), Ok(()));
+        assert_eq!(repairs.allow(20, at(71)), Ok(()));
     }
 
     #[test]
