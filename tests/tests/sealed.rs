@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,8 @@ use compat::bed::new_folder;
 use compat::cluster::Cluster;
 use compat::controller::{Controller, rule, usual_rights};
 use compat::originals::kubeseal;
-use compat::selkie::selkie;
+use compat::selkie::{binary, selkie};
+use compat::server::Server;
 use compat::wait::{eventually, throughout};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Secret};
@@ -928,6 +930,55 @@ async fn two_controllers_with_other_keys_do_not_keep_each_other_busy() -> Result
         count < 20,
         "{count} writes of one status within ten seconds"
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn it_finds_the_cluster_from_its_service_account() -> Result<()> {
+    let test = Test::new().await?;
+    let cluster = &test.shared.cluster;
+    let account = cluster
+        .account(&test.namespace, "in-cluster", usual_rights())
+        .await?;
+    // The path of a service account's files is fixed; a mount namespace gives the process its own.
+    let folder = new_folder("service-account")?;
+    let config: Value = serde_json::from_slice(&std::fs::read(account.kubeconfig.path())?)?;
+    let authority = &config["clusters"][0]["cluster"]["certificate-authority-data"];
+    let authority = BASE64_STANDARD.decode(authority.as_str().context("authority")?)?;
+    std::fs::write(folder.join("ca.crt"), authority)?;
+    let token = &config["users"][0]["user"]["token"];
+    std::fs::write(folder.join("token"), token.as_str().context("token")?)?;
+    std::fs::write(folder.join("namespace"), &test.namespace)?;
+    let (_, port) = account.kubeconfig.url().rsplit_once(':').context("port")?;
+    let script = "mount -t tmpfs none /var/run && mkdir -p /var/run/secrets/kubernetes.io && \
+                  ln -s \"$0\" /var/run/secrets/kubernetes.io/serviceaccount && exec \"$@\"";
+    let mut command = Command::new("unshare");
+    command
+        .args(["--mount", "sh", "-c", script])
+        .arg(&folder)
+        .arg(binary("selkie-controller", "selkie-controller")?)
+        .args([
+            "--key-size=2048",
+            "--listen-addr=127.0.0.1:0",
+            "--listen-metrics-addr=127.0.0.1:0",
+        ])
+        .arg("--all-namespaces=false")
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+        .env("KUBERNETES_SERVICE_PORT", port.trim_end_matches('/'));
+    let log = folder.join("controller.log");
+    let server = Server::start("selkie-controller in a cluster", command, &log)?;
+    // Its own namespace comes from the service account, too.
+    let keys = ListParams::default().labels("sealedsecrets.bitnami.com/sealed-secrets-key=active");
+    eventually(SOON, || async {
+        server.check_alive()?;
+        let keys = test.secrets().list(&keys).await?.items;
+        ensure!(keys.len() == 1, "there are {} keys", keys.len());
+        Ok(())
+    })
+    .await?;
+    ensure!(server.terminate(Duration::from_secs(5))?.success());
     Ok(())
 }
 
