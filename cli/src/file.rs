@@ -234,7 +234,7 @@ fn check_writable(path: &Path) -> Result<(), Failure> {
     access(path, Access::WRITE_OK).map_err(|error| {
         Failure::new(
             Kind::Output,
-            format!("the file cannot be written: {}", reason(error.into())),
+            format!("the file cannot be written: {}", plain(&error.into())),
         )
         .hint("change its permissions, or use --stdout or -o FILE")
     })
@@ -284,7 +284,7 @@ fn write_atomically(
                 format!(
                     "no file can be made in {}: {}",
                     folder.display(),
-                    reason(error)
+                    plain(&error)
                 ),
             ),
         })?;
@@ -322,7 +322,7 @@ fn keep_owner_and_mode(file: &File, old: &Metadata) -> Result<(), Failure> {
                 "the file belongs to user {} and group {}, which cannot be kept: {}",
                 old.uid(),
                 old.gid(),
-                reason(error)
+                plain(&error)
             );
             Failure::new(Kind::Output, message).hint("run as its owner, or use --stdout or -o FILE")
         })?;
@@ -366,10 +366,6 @@ fn unwritable(error: &io::Error) -> Failure {
         }
         _ => failure,
     }
-}
-
-fn reason(error: io::Error) -> String {
-    plain(&error)
 }
 
 /// The system's words without the number that Rust adds.

@@ -200,7 +200,7 @@ const PEM_TYPE: &str = "CERTIFICATE";
 
 #[cfg(test)]
 mod tests {
-    use x509_parser::extensions::ParsedExtension;
+    use x509_parser::extensions::{ParsedExtension, X509Extension};
 
     use super::*;
     use crate::ring::tests::vector_key;
@@ -237,7 +237,7 @@ mod tests {
         let others: Vec<_> = parsed
             .extensions()
             .iter()
-            .map(|extension| extension.parsed_extension())
+            .map(X509Extension::parsed_extension)
             .filter(|e| {
                 !matches!(
                     e,

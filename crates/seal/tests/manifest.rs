@@ -1,5 +1,7 @@
 //! Secret manifests become SealedSecret manifests in place (sealed-secrets.md 12.3, 12.5).
 
+#![allow(clippy::unwrap_used, reason = "a test that fails shows where")]
+
 use jiff::{SignedDuration, Timestamp};
 use selkie_seal::manifest::{SealManifestError, SealPlan, Sealing, seal};
 use selkie_seal::{Certificate, KeyRing, Label, PrivateKey, RingKey, Scope, decode_value};
@@ -19,7 +21,10 @@ fn ring() -> KeyRing {
 }
 
 /// A plan that says nothing but the certificate.
-fn with(source: &str, change: impl FnOnce(&mut SealPlan<'_>)) -> Result<Sealing, SealManifestError> {
+fn with(
+    source: &str,
+    change: impl FnOnce(&mut SealPlan<'_>),
+) -> Result<Sealing, SealManifestError> {
     let certificate = certificate();
     let mut plan = SealPlan {
         certificate: &certificate,
@@ -41,9 +46,16 @@ fn plain(source: &str) -> Result<Sealing, SealManifestError> {
 fn opened(text: &str, label: &Label) -> String {
     let stream = yaml::parse(text, &Limits::default()).unwrap();
     let mut shown = text.to_owned();
-    for (_, node) in stream.nodes().filter(|(_, node)| node.value.starts_with("AQ")) {
+    for (_, node) in stream
+        .nodes()
+        .filter(|(_, node)| node.value.starts_with("AQ"))
+    {
         let sealed = decode_value(&node.value).unwrap();
-        let value = ring().unseal(label, &sealed).unwrap().into_string().unwrap();
+        let value = ring()
+            .unseal(label, &sealed)
+            .unwrap()
+            .into_string()
+            .unwrap();
         shown = shown.replace(&*node.value, &format!("<{}>", value.expose()));
     }
     shown
@@ -92,7 +104,10 @@ stringData:
 #[test]
 fn comments_stay_with_their_fields_and_server_fields_go() {
     let sealing = plain(COMMENTED).unwrap();
-    assert_eq!((sealing.secrets, sealing.values, sealing.already), (1, 3, 0));
+    assert_eq!(
+        (sealing.secrets, sealing.values, sealing.already),
+        (1, 3, 0)
+    );
     let expected = r#"# file head
 
 # doc head
@@ -135,8 +150,10 @@ b
 #[test]
 fn other_documents_stay_byte_for_byte() {
     let before = "# c\nkind:   ConfigMap\ndata: {a: 'b'}   # odd\n---\n";
-    let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: n, namespace: s}\nstringData: {k: v}\n";
-    let after = "---\n# nothing\n--- \nkind: SealedSecret\napiVersion: bitnami.com/v1alpha1\n...\n# end";
+    let secret =
+        "apiVersion: v1\nkind: Secret\nmetadata: {name: n, namespace: s}\nstringData: {k: v}\n";
+    let after =
+        "---\n# nothing\n--- \nkind: SealedSecret\napiVersion: bitnami.com/v1alpha1\n...\n# end";
     let sealing = plain(&format!("{before}{secret}{after}")).unwrap();
     assert_eq!((sealing.secrets, sealing.already), (1, 1));
     assert!(sealing.text.starts_with(before));
@@ -148,14 +165,21 @@ fn other_documents_stay_byte_for_byte() {
 
 #[test]
 fn line_ends_indentation_and_a_missing_last_newline_stay() {
-    let secret = "apiVersion: v1\nkind: Secret\nmetadata:\n  name: n\n  namespace: s\nstringData:\n  k: v";
+    let secret =
+        "apiVersion: v1\nkind: Secret\nmetadata:\n  name: n\n  namespace: s\nstringData:\n  k: v";
     let label = Scope::Strict.label("s", "n");
     let expected = "apiVersion: bitnami.com/v1alpha1\nkind: SealedSecret\nmetadata:\n  name: n\n  namespace: s\n\
         spec:\n  encryptedData:\n    k: <v>\n  template:\n    metadata:\n      name: n\n      namespace: s";
     let text = |source: &str| opened(&plain(source).unwrap().text, &label);
     assert_eq!(text(secret), expected);
-    assert_eq!(text(&secret.replace('\n', "\r\n")), expected.replace('\n', "\r\n"));
-    assert_eq!(text(&format!("\u{feff}{secret}\n")), format!("\u{feff}{expected}\n"));
+    assert_eq!(
+        text(&secret.replace('\n', "\r\n")),
+        expected.replace('\n', "\r\n")
+    );
+    assert_eq!(
+        text(&format!("\u{feff}{secret}\n")),
+        format!("\u{feff}{expected}\n")
+    );
     let indent = |text: &str| format!("  {}", text.replace('\n', "\n  "));
     assert_eq!(text(&indent(secret)), indent(expected));
     let tagged = text(&format!("--- !!map\n{secret}"));
@@ -195,30 +219,47 @@ fn json_stays_json() {
     assert_eq!(opened(&sealing.text, &label), expected);
     // Behind a marker, and with a comment, which JSON has not.
     let sealing = plain(&format!("--- {source} # c\n")).unwrap();
-    assert!(sealing.text.starts_with("---\napiVersion: bitnami"), "{}", sealing.text);
+    assert!(
+        sealing.text.starts_with("---\napiVersion: bitnami"),
+        "{}",
+        sealing.text
+    );
 }
 
 #[test]
 fn aliases_and_merge_keys_are_written_out() {
     let source = "apiVersion: v1\nkind: Secret\nmetadata:\n  name: &n app\n  namespace: s\n  labels: &l\n    a: *n\n  \
         annotations:\n    <<: *l\n    b: c\nstringData:\n  k: *n\n";
-    let text = opened(&plain(source).unwrap().text, &Scope::Strict.label("s", "app"));
+    let text = opened(
+        &plain(source).unwrap().text,
+        &Scope::Strict.label("s", "app"),
+    );
     assert!(text.contains("    k: <app>\n"), "{text}");
     assert!(text.contains("      labels:\n        a: app\n"), "{text}");
-    assert!(text.contains("      annotations:\n        b: c\n        a: app\n"), "{text}");
+    assert!(
+        text.contains("      annotations:\n        b: c\n        a: app\n"),
+        "{text}"
+    );
     assert!(!text.contains(['&', '*']), "{text}");
 }
 
 #[test]
 fn a_bomb_of_aliases_is_refused() {
-    let mut source = "apiVersion: v1\nkind: Secret\nstringData: {k: v}\nmetadata:\n  name: n\n  namespace: s\n".to_owned();
+    let mut source =
+        "apiVersion: v1\nkind: Secret\nstringData: {k: v}\nmetadata:\n  name: n\n  namespace: s\n"
+            .to_owned();
     source.push_str("  a0: &a0 [x]\n");
     for level in 1..30 {
         let below = level - 1;
-        source.push_str(&format!("  a{level}: &a{level} [*a{below}, *a{below}, *a{below}]\n"));
+        source.push_str(&format!(
+            "  a{level}: &a{level} [*a{below}, *a{below}, *a{below}]\n"
+        ));
     }
     let error = plain(&source).unwrap_err();
-    let limited = matches!(error, SealManifestError::TooLarge { .. } | SealManifestError::Parse(_));
+    let limited = matches!(
+        error,
+        SealManifestError::TooLarge { .. } | SealManifestError::Parse(_)
+    );
     assert!(limited, "{error}");
 }
 
@@ -232,26 +273,56 @@ fn name_namespace_and_scope_decide_the_label() {
     use Scope::{ClusterWide, NamespaceWide, Strict};
     let own = secret("{name: n, namespace: s}");
     let bare = secret("{name: n}");
-    let wide = secret(r#"{name: n, namespace: s, annotations: {sealedsecrets.bitnami.com/namespace-wide: "true"}}"#);
+    let wide = secret(
+        r#"{name: n, namespace: s, annotations: {sealedsecrets.bitnami.com/namespace-wide: "true"}}"#,
+    );
     let opens = |sealing: Result<Sealing, _>, label: Label| {
         let sealing = sealing.unwrap();
-        assert!(opened(&sealing.text, &label).contains("<v>"), "{}", sealing.text);
+        assert!(
+            opened(&sealing.text, &label).contains("<v>"),
+            "{}",
+            sealing.text
+        );
         sealing.text
     };
     opens(plain(&own), Strict.label("s", "n"));
-    opens(with(&own, |plan| plan.name = Some("o")), Strict.label("s", "o"));
-    opens(with(&bare, |plan| plan.namespace = Some("t")), Strict.label("t", "n"));
-    opens(with(&bare, |plan| plan.default_namespace = &|| Some("d".to_owned())), Strict.label("d", "n"));
+    opens(
+        with(&own, |plan| plan.name = Some("o")),
+        Strict.label("s", "o"),
+    );
+    opens(
+        with(&bare, |plan| plan.namespace = Some("t")),
+        Strict.label("t", "n"),
+    );
+    opens(
+        with(&bare, |plan| {
+            plan.default_namespace = &|| Some("d".to_owned())
+        }),
+        Strict.label("d", "n"),
+    );
 
     let text = opens(plain(&wide), NamespaceWide.label("s", ""));
-    assert_eq!(text.matches("namespace-wide: \"true\"").count(), 2, "{text}");
-    let text = opens(with(&wide, |plan| plan.scope = Some(Strict)), Strict.label("s", "n"));
+    assert_eq!(
+        text.matches("namespace-wide: \"true\"").count(),
+        2,
+        "{text}"
+    );
+    let text = opens(
+        with(&wide, |plan| plan.scope = Some(Strict)),
+        Strict.label("s", "n"),
+    );
     assert!(!text.contains("namespace-wide"), "{text}");
-    let text = opens(with(&wide, |plan| plan.scope = Some(ClusterWide)), ClusterWide.label("", ""));
+    let text = opens(
+        with(&wide, |plan| plan.scope = Some(ClusterWide)),
+        ClusterWide.label("", ""),
+    );
     assert!(!text.contains("namespace-wide"), "{text}");
     assert_eq!(text.matches("cluster-wide: \"true\"").count(), 2, "{text}");
     assert_eq!(text.matches("namespace: s").count(), 2, "{text}");
-    let text = opens(with(&bare, |plan| plan.scope = Some(ClusterWide)), ClusterWide.label("", ""));
+    let text = opens(
+        with(&bare, |plan| plan.scope = Some(ClusterWide)),
+        ClusterWide.label("", ""),
+    );
     assert!(!text.contains("namespace:"), "{text}");
 
     let error = with(&own, |plan| plan.namespace = Some("t")).unwrap_err();
@@ -262,7 +333,10 @@ fn name_namespace_and_scope_decide_the_label() {
     let error = plain(&bare).unwrap_err();
     assert_eq!(error.to_string(), "line 1: secret must declare a namespace");
     let error = plain(&secret("{namespace: s}")).unwrap_err();
-    assert_eq!(error.to_string(), "line 1: missing metadata.name in input Secret");
+    assert_eq!(
+        error.to_string(),
+        "line 1: missing metadata.name in input Secret"
+    );
     let error = with(&format!("{own}---\n{own}"), |plan| plan.name = Some("o")).unwrap_err();
     assert_eq!(error.to_string(), "one name cannot be given to 2 Secrets");
 }
@@ -271,20 +345,59 @@ fn name_namespace_and_scope_decide_the_label() {
 fn what_cannot_be_sealed_is_refused_with_its_place() {
     let head = "apiVersion: v1\nkind: Secret\nmetadata: {name: n, namespace: s}\n";
     for (source, expected) in [
-        ("", "no secrets found. Ensure the input is valid and UTF-8 encoded"),
-        ("# only\n---\n", "no secrets found. Ensure the input is valid and UTF-8 encoded"),
-        ("kind: ConfigMap\n---\nkind: Pod\n", "no Secret found; the file holds ConfigMap, Pod"),
-        ("kind: Secret\n", "no Secret found; the file holds a Secret without apiVersion: v1"),
-        ("kind: List\nitems:\n- kind: Secret\n", "line 1: a List with a Secret in it"),
-        (&format!("{head}data: {{k: 'YQ=a'}}\n"), "line 4: data.k: illegal base64 data at input byte 2"),
-        (&format!("{head}stringData: {{k: 1}}\n"), "line 4: stringData.k is not a string"),
-        (&format!("{head}stringData: {{k: [a]}}\n"), "line 4: stringData.k is not a string"),
-        (&format!("{head}data: text\n"), "line 4: data is not a mapping"),
-        (&format!("{head}stringdata: {{}}\n"), "line 4: a Secret has no field `stringdata`"),
-        (&format!("{head}stringData: {{k: a}}\nsops: {{}}\n"), "line 5: the Secret is encrypted by SOPS"),
-        (&format!("{head}stringData:\n  k: a\n  k: b\n"), "line 6: the same key stands on line 5 already"),
+        (
+            "",
+            "no secrets found. Ensure the input is valid and UTF-8 encoded",
+        ),
+        (
+            "# only\n---\n",
+            "no secrets found. Ensure the input is valid and UTF-8 encoded",
+        ),
+        (
+            "kind: ConfigMap\n---\nkind: Pod\n",
+            "no Secret found; the file holds ConfigMap, Pod",
+        ),
+        (
+            "kind: Secret\n",
+            "no Secret found; the file holds a Secret without apiVersion: v1",
+        ),
+        (
+            "kind: List\nitems:\n- kind: Secret\n",
+            "line 1: a List with a Secret in it",
+        ),
+        (
+            &format!("{head}data: {{k: 'YQ=a'}}\n"),
+            "line 4: data.k: illegal base64 data at input byte 2",
+        ),
+        (
+            &format!("{head}stringData: {{k: 1}}\n"),
+            "line 4: stringData.k is not a string",
+        ),
+        (
+            &format!("{head}stringData: {{k: [a]}}\n"),
+            "line 4: stringData.k is not a string",
+        ),
+        (
+            &format!("{head}data: text\n"),
+            "line 4: data is not a mapping",
+        ),
+        (
+            &format!("{head}stringdata: {{}}\n"),
+            "line 4: a Secret has no field `stringdata`",
+        ),
+        (
+            &format!("{head}stringData: {{k: a}}\nsops: {{}}\n"),
+            "line 5: the Secret is encrypted by SOPS",
+        ),
+        (
+            &format!("{head}stringData:\n  k: a\n  k: b\n"),
+            "line 6: the same key stands on line 5 already",
+        ),
         (head, "line 1: secret.data is empty in input Secret"),
-        (&format!("{head}stringData: {{}}\n"), "line 1: secret.data is empty in input Secret"),
+        (
+            &format!("{head}stringData: {{}}\n"),
+            "line 1: secret.data is empty in input Secret",
+        ),
         ("a: [\n", "line 2"),
         (
             &format!("{head}stringData:\n  # was hunter2-canary\n  k: hunter2-canary\n"),
@@ -300,7 +413,11 @@ fn what_cannot_be_sealed_is_refused_with_its_place() {
         assert!(!error.contains("canary"), "{error}");
     }
     let sealing = with(head, |plan| plan.allow_empty_data = true).unwrap();
-    assert!(sealing.text.contains("  encryptedData: {}\n"), "{}", sealing.text);
+    assert!(
+        sealing.text.contains("  encryptedData: {}\n"),
+        "{}",
+        sealing.text
+    );
 }
 
 #[test]

@@ -1,0 +1,8 @@
+//! The command line tool from the outside: verbs, reports, exit codes, and what it refuses.
+
+#![allow(clippy::unwrap_used, reason = "a test that fails shows where")]
+
+mod bed;
+mod cluster;
+mod refused;
+mod verbs;
