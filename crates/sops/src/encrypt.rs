@@ -275,6 +275,7 @@ fn expand_once(
     rule: &Selection,
 ) -> Result<Option<Zeroizing<String>>, EncryptError> {
     let mut encrypted: HashSet<NodeId> = HashSet::new();
+    let mut comments: HashSet<usize> = HashSet::new();
     let mut aliases: BTreeSet<NodeId> = BTreeSet::new();
     tree::walk(stream, rule, |leaf| {
         match (leaf.what, leaf.alias) {
@@ -293,7 +294,13 @@ fn expand_once(
                     _ => {}
                 }
             }
-            (What::Comment(comment), Some(alias)) if leaf.selected && comment.span.len() > 1 => {
+            (What::Comment(comment), None) if leaf.selected => {
+                comments.insert(comment.span.start);
+            }
+            (What::Comment(comment), Some(alias))
+                if comment.span.len() > 1
+                    && (leaf.selected || comments.contains(&comment.span.start)) =>
+            {
                 aliases.insert(alias);
             }
             _ => {}

@@ -196,6 +196,12 @@ fn an_alias_never_shows_what_is_encrypted_at_its_anchor() {
 }
 
 #[test]
+fn an_alias_in_a_clear_place_does_not_repeat_an_encrypted_comment() {
+    let text = encrypted("a: &x\n  - {} # note\nb_unencrypted: *x\nc: y\n", &all()).text;
+    assert!(text.contains("\nb_unencrypted:\n  - {}\n"), "{text}");
+}
+
+#[test]
 fn a_comment_inside_the_metadata_block_comes_back_above_it() {
     let plan = plan("encrypted_regex", "^a$");
     let text = encrypted("a: x\nb: y\n", &plan)
