@@ -1,0 +1,7 @@
+//! SealedSecrets on a real API server: sealed by the real kubeseal, materialised by our controller.
+
+mod drift;
+mod harness;
+mod process;
+mod refusals;
+mod scopes;
