@@ -2,6 +2,7 @@
 //! so that verbs that need no network pay for neither.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use k8s_openapi::api::core::v1::Service;
@@ -42,8 +43,11 @@ pub(crate) fn certificate(
     name: &str,
     namespace: &str,
 ) -> Result<String, Failure> {
-    block_on(async {
-        let client = Client::try_from(config(flags).await?).map_err(|error| unusable(&error))?;
+    block_on(within(TIMEOUT, async {
+        let mut config = config(flags).await?;
+        // The library's own retries go on for minutes, in silence.
+        config.default_retry = false;
+        let client = Client::try_from(config).map_err(|error| unusable(&error))?;
         let services: Api<Service> = Api::namespaced(client.clone(), namespace);
         let service = services.get(name).await.map_err(|error| {
             let message = format!(
@@ -73,7 +77,21 @@ pub(crate) fn certificate(
             .map_err(|error| failed(error.to_string()))?;
         let text = client.request_text(request).await;
         text.map_err(|error| failed(causes(&error)))
-    })?
+    }))?
+}
+
+async fn within<T>(
+    limit: Duration,
+    future: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    match tokio::time::timeout(limit, future).await {
+        Ok(result) => result,
+        Err(_) => {
+            let message = format!("the cluster did not answer within {} s", limit.as_secs());
+            Err(Failure::new(Kind::Other, message)
+                .hint("see --kubeconfig and --context, or give the certificate with --cert"))
+        }
+    }
 }
 
 /// Returns the namespace of a Secret that names none: that of the context, or `default` when there
@@ -117,3 +135,6 @@ fn unusable(error: &(dyn std::error::Error + 'static)) -> Failure {
     )
     .hint("see --kubeconfig and --context, or give the certificate with --cert")
 }
+
+/// For all requests of one fetch together.
+const TIMEOUT: Duration = Duration::from_secs(30);

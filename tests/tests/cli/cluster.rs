@@ -23,8 +23,28 @@ async fn a_certificate_comes_through_the_api_server() -> Result<()> {
     let port = listener.local_addr()?.port();
     let requests = answer(listener, pem.clone(), 4);
     for (name, port_name) in [("unnamed", ""), ("named", "http")] {
-        cluster.apply(&namespace, &service(name, port_name, address, port))?;
+        cluster.apply(
+            &namespace,
+            &service(&namespace, name, port_name, address, port),
+        )?;
     }
+    // The API server forwards only to the address of a pod.
+    cluster.apply(&namespace, POD)?;
+    let ready = format!(
+        r#"{{"status": {{"phase": "Running", "podIPs": [{{"ip": "{address}"}}], "podIP": "{address}"}}}}"#
+    );
+    cluster
+        .kubectl()
+        .args([
+            "patch",
+            "pod",
+            "controller",
+            "--subresource=status",
+            "--namespace",
+            &namespace,
+        ])
+        .args(["--patch", &ready])
+        .ok()?;
 
     let kubeconfig = cluster.admin().path().to_owned();
     let fetch = |arguments: &[&str]| {
@@ -97,7 +117,7 @@ fn own_address() -> Result<IpAddr> {
 }
 
 /// A Service without a selector, and its one endpoint in the two forms that API servers look at.
-fn service(name: &str, port_name: &str, address: IpAddr, port: u16) -> String {
+fn service(namespace: &str, name: &str, port_name: &str, address: IpAddr, port: u16) -> String {
     format!(
         "\
 apiVersion: v1
@@ -110,7 +130,7 @@ apiVersion: v1
 kind: Endpoints
 metadata: {{name: {name}}}
 subsets:
-  - addresses: [{{ip: {address}}}]
+  - addresses: [{{ip: {address}, targetRef: {{kind: Pod, name: controller, namespace: {namespace}}}}}]
     ports: [{{name: \"{port_name}\", port: {port}}}]
 ---
 apiVersion: discovery.k8s.io/v1
@@ -119,8 +139,18 @@ metadata:
   name: {name}
   labels: {{kubernetes.io/service-name: {name}}}
 addressType: IPv4
-endpoints: [{{addresses: [{address}]}}]
+endpoints:
+  - addresses: [{address}]
+    targetRef: {{kind: Pod, name: controller, namespace: {namespace}}}
 ports: [{{name: \"{port_name}\", port: {port}}}]
 "
     )
 }
+
+const POD: &str = "\
+apiVersion: v1
+kind: Pod
+metadata: {name: controller}
+spec:
+  containers: [{name: controller, image: controller}]
+";
