@@ -296,7 +296,7 @@ fn name_namespace_and_scope_decide_the_label() {
     );
     opens(
         with(&bare, |plan| {
-            plan.default_namespace = &|| Some("d".to_owned())
+            plan.default_namespace = &|| Some("d".to_owned());
         }),
         Strict.label("d", "n"),
     );

@@ -6,3 +6,4 @@ mod bed;
 mod cluster;
 mod refused;
 mod verbs;
+mod writing;

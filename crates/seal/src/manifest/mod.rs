@@ -3,6 +3,8 @@
 //! Every document that is no Secret stays byte for byte, as do the comments around a Secret;
 //! comments inside one stay with the field they belong to, where the SealedSecret has that field.
 
+mod identity;
+mod nodes;
 mod read;
 mod write;
 

@@ -1,0 +1,184 @@
+//! Writing a file: whatever happens, it is the old one or the new one.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use compat::selkie::binary;
+
+use crate::bed::{Place, RECIPIENT, SECRET};
+
+/// Renaming needs no permission on the file, so it must be looked at.
+#[test]
+fn a_file_without_write_permission_stays() {
+    let place = Place::with_secret();
+    let program = place.path("selkie");
+    fs::copy(binary("selkie-cli", "selkie").unwrap(), &program).unwrap();
+    fs::set_permissions(place.folder(), fs::Permissions::from_mode(0o777)).unwrap();
+    fs::set_permissions(place.path("secret.yaml"), fs::Permissions::from_mode(0o444)).unwrap();
+    let mut command = Command::new(&program);
+    command
+        .args(["encrypt", "--age", RECIPIENT, "secret.yaml"])
+        .env_clear()
+        .current_dir(place.folder());
+    // Root may write everything, so another user has to try.
+    if rustix::process::geteuid().is_root() {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    let done = command.output().unwrap();
+    check_unwritten(&place, &done, "cannot be written: Permission denied");
+    // A folder that takes no new file.
+    fs::set_permissions(place.path("secret.yaml"), fs::Permissions::from_mode(0o666)).unwrap();
+    fs::set_permissions(place.folder(), fs::Permissions::from_mode(0o555)).unwrap();
+    let done = command.output().unwrap();
+    fs::set_permissions(place.folder(), fs::Permissions::from_mode(0o755)).unwrap();
+    check_unwritten(&place, &done, "no file can be made in");
+    fs::remove_file(program).unwrap();
+    assert_eq!(place.names(), ["secret.yaml"]);
+}
+
+#[test]
+fn a_full_disk_leaves_the_old_file_and_nothing_else() {
+    let program = binary("selkie-cli", "selkie").unwrap();
+    let limited = Place::with_secret();
+    let done = shell(
+        &limited,
+        "ulimit -f 1 && exec \"$0\" encrypt --age \"$1\" secret.yaml",
+        &program,
+    );
+    check_unwritten(&limited, &done, "limit on file sizes");
+    assert_eq!(limited.names(), ["secret.yaml"]);
+
+    // A disk of 64 KiB in a mount namespace of its own; the file fits, its ciphertext does not.
+    let place = Place::new();
+    place.write("big.yaml", many_values(700));
+    fs::create_dir(place.path("disk")).unwrap();
+    let script = "mount -t tmpfs -o size=64k tmpfs disk && cp big.yaml disk/ && cd disk && \
+        { \"$0\" encrypt --age \"$1\" big.yaml; code=$?; cmp big.yaml ../big.yaml && ls -A; exit $code; }";
+    let isolated = |flags: &[&str]| {
+        let mut command = Command::new("unshare");
+        command
+            .args(flags)
+            .args(["/bin/sh", "-c", script])
+            .arg(&program)
+            .arg(RECIPIENT);
+        command.current_dir(place.folder()).output().unwrap()
+    };
+    let flags: &[&str] = match rustix::process::geteuid().is_root() {
+        true => &["--mount"],
+        false => &["--mount", "--map-root-user"],
+    };
+    let done = isolated(flags);
+    let stderr = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(3), "{stderr}");
+    assert!(stderr.contains("No space left on device"), "{stderr}");
+    assert_eq!(String::from_utf8_lossy(&done.stdout), "big.yaml\n");
+}
+
+#[test]
+fn standard_output_that_is_full_is_an_error() {
+    let place = Place::with_secret();
+    let program = binary("selkie-cli", "selkie").unwrap();
+    let done = shell(
+        &place,
+        "exec \"$0\" encrypt --age \"$1\" --stdout secret.yaml > /dev/full",
+        &program,
+    );
+    check_unwritten(&place, &done, "standard output cannot be written");
+}
+
+/// Killed at any moment, the file is the old one or the new one.
+#[test]
+fn a_kill_during_the_write_leaves_a_whole_file() {
+    let place = Place::new();
+    let plain = many_values(3_000);
+    place.write("big.yaml", &plain);
+    let started = std::time::Instant::now();
+    assert_eq!(
+        place.run(&["encrypt", "--age", RECIPIENT, "big.yaml"]).code,
+        Some(0)
+    );
+    let whole = started.elapsed();
+    let (mut old, mut new) = (0, 0);
+    for round in 0..40_u32 {
+        place.write("big.yaml", &plain);
+        let mut command = place
+            .selkie()
+            .args(["encrypt", "--age", RECIPIENT, "big.yaml"])
+            .into_command();
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // The second half of the run, where the writing is.
+        std::thread::sleep(whole.mul_f64(0.5 + 0.6 * f64::from(round) / 40.0));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let found = place.read("big.yaml");
+        if found == plain {
+            old += 1;
+        } else {
+            new += 1;
+            assert!(found.contains("\nsops:\n") && found.ends_with("version: '3.13.3'\n"));
+            if new == 1 {
+                assert_eq!(place.run_with_key(&["decrypt", "big.yaml"]).text(), plain);
+            }
+        }
+        for name in place.names() {
+            assert!(
+                name == "big.yaml" || name.ends_with(".selkie-tmp"),
+                "{name}"
+            );
+            if name != "big.yaml" {
+                fs::remove_file(place.path(&name)).unwrap();
+            }
+        }
+    }
+    println!("{old} times the old file, {new} times the new one");
+}
+
+#[test]
+fn a_link_stays_a_link_and_other_names_are_told() {
+    let place = Place::with_secret();
+    symlink("secret.yaml", place.path("link.yaml")).unwrap();
+    fs::hard_link(place.path("secret.yaml"), place.path("hard.yaml")).unwrap();
+    let done = place.run(&["encrypt", "--age", RECIPIENT, "link.yaml"]);
+    assert_eq!(done.code, Some(0));
+    assert!(done.stderr.contains("hard link"), "{}", done.stderr);
+    assert!(
+        fs::symlink_metadata(place.path("link.yaml"))
+            .unwrap()
+            .is_symlink()
+    );
+    assert!(place.read("secret.yaml").contains("\nsops:\n"));
+}
+
+fn check_unwritten(place: &Place, done: &Output, message: &str) {
+    let stderr = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(3), "{stderr}");
+    assert!(stderr.contains(message), "{stderr}");
+    assert_eq!(place.read("secret.yaml"), SECRET);
+}
+
+fn shell(place: &Place, script: &str, program: &Path) -> Output {
+    let mut command = Command::new("/bin/sh");
+    command
+        .args(["-c", script])
+        .arg(program)
+        .arg(RECIPIENT)
+        .env_clear()
+        .current_dir(place.folder());
+    command.output().unwrap()
+}
+
+fn many_values(count: usize) -> String {
+    (0..count)
+        .map(|number| format!("key{number}: \"value of number {number}\"\n"))
+        .collect()
+}
+
+const NOBODY: u32 = 65_534;
