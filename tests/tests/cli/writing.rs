@@ -5,6 +5,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use compat::selkie::binary;
 
@@ -89,19 +90,16 @@ fn standard_output_that_is_full_is_an_error() {
     check_unwritten(&place, &done, "standard output cannot be written");
 }
 
-/// Killed at any moment, the file is the old one or the new one.
+/// Killed at any moment of the write, the file is the old one or the new one.
 #[test]
 fn a_kill_during_the_write_leaves_a_whole_file() {
     let place = Place::new();
     let plain = many_values(3_000);
-    place.write("big.yaml", &plain);
-    let started = std::time::Instant::now();
-    assert_eq!(
-        place.run(&["encrypt", "--age", RECIPIENT, "big.yaml"]).code,
-        Some(0)
-    );
-    let whole = started.elapsed();
-    let (mut old, mut new) = (0, 0);
+    let temporary = |place: &Place| {
+        let mut names = place.names().into_iter();
+        names.find(|name| name.ends_with(".selkie-tmp"))
+    };
+    let (mut old, mut new, mut amid) = (0, 0, 0);
     for round in 0..40_u32 {
         place.write("big.yaml", &plain);
         let mut command = place
@@ -114,8 +112,11 @@ fn a_kill_during_the_write_leaves_a_whole_file() {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        // The second half of the run, where the writing is.
-        std::thread::sleep(whole.mul_f64(0.5 + 0.6 * f64::from(round) / 40.0));
+        // From the moment its temporary file is there, it is writing; then a little later each time.
+        while temporary(&place).is_none() && child.try_wait().unwrap().is_none() {
+            std::hint::spin_loop();
+        }
+        std::thread::sleep(Duration::from_micros(100) * (round % 10));
         child.kill().unwrap();
         child.wait().unwrap();
         let found = place.read("big.yaml");
@@ -125,20 +126,20 @@ fn a_kill_during_the_write_leaves_a_whole_file() {
             new += 1;
             assert!(found.contains("\nsops:\n") && found.ends_with("version: '3.13.3'\n"));
             if new == 1 {
-                assert_eq!(place.run_with_key(&["decrypt", "big.yaml"]).text(), plain);
+                let back = place.run_with_key(&["decrypt", "big.yaml"]);
+                assert_eq!(back.text(), plain);
             }
         }
-        for name in place.names() {
-            assert!(
-                name == "big.yaml" || name.ends_with(".selkie-tmp"),
-                "{name}"
-            );
-            if name != "big.yaml" {
-                fs::remove_file(place.path(&name)).unwrap();
-            }
+        if let Some(name) = temporary(&place) {
+            amid += 1;
+            // Never readable by more people than the file itself.
+            assert_eq!(place.mode(&name) & !place.mode("big.yaml"), 0);
+            fs::remove_file(place.path(&name)).unwrap();
         }
+        assert_eq!(place.names(), ["big.yaml"]);
     }
-    println!("{old} times the old file, {new} times the new one");
+    println!("{old} times the old file, {new} times the new one; {amid} kills amid the write");
+    assert!(amid > 0, "no kill came amid a write");
 }
 
 #[test]
