@@ -183,8 +183,9 @@ make_step() { # STEP LABEL
 	rm -f "$cache/stamps/$step"
 	while sleep 30; do echo "$label: still building, $(elapsed "$began")"; done 9>&- &
 	ticker=$!
+	# A failing command in a trap would become the exit code of the whole script.
 	# shellcheck disable=SC2064 # the process of now is meant
-	trap "kill $ticker 2> /dev/null" EXIT
+	trap "kill $ticker 2> /dev/null || true" EXIT
 	# A function whose status is tested runs without errexit; a shell of its own keeps it.
 	set +e
 	(
@@ -195,6 +196,7 @@ make_step() { # STEP LABEL
 	set -e
 	kill "$ticker" 2> /dev/null || true
 	wait "$ticker" 2> /dev/null || true
+	trap - EXIT
 	if [ "$status" != 0 ]; then
 		tail -n 20 "$log" >&2
 		fail "$label: failed after $(elapsed "$began"); the whole log is $log"
