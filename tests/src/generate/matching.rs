@@ -36,7 +36,7 @@ pub fn without_metadata(text: &str) -> String {
     let mut inside = None;
     for line in text.split_inclusive('\n') {
         let indent = line.len() - line.trim_start_matches(' ').len();
-        if line.trim() == "sops:" {
+        if line.trim() == "sops:" || line.starts_with("sops: #") {
             inside = Some(indent);
         } else if inside.is_none_or(|outer| indent <= outer) {
             inside = None;

@@ -467,7 +467,9 @@ impl Tree {
         let Some(Open { name, start }) = open else {
             return;
         };
-        let is_comment = |piece: &Piece| self.comments.contains(&piece.text);
+        // Comments may be there where none of them can be selected.
+        let clear_place = self.is_selected(matched) == Some(false);
+        let is_comment = |piece: &Piece| clear_place && self.comments.contains(&piece.text);
         let is_clear = self.pieces[start..]
             .iter()
             .all(|piece| piece.role == Role::Fixed || is_comment(piece));
