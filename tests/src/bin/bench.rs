@@ -34,7 +34,7 @@ fn main() -> Result<()> {
                     .next()
                     .context("--runs needs a number")?
                     .parse()
-                    .context("--runs needs a number")?
+                    .context("--runs needs a number")?;
             }
             other => bail!("unknown argument {other}; there are --json and --runs N"),
         }
@@ -57,9 +57,9 @@ fn main() -> Result<()> {
         results.push(tools.compare(case, if case.large { runs.div_ceil(3) } else { runs })?);
     }
     if as_json {
-        print_json(&results, floor)
+        print_json(&results, floor);
     } else {
-        print_table(&results, floor)
+        print_table(&results, floor);
     }
     Ok(())
 }
