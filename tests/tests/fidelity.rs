@@ -2,6 +2,8 @@
 //!
 //! `SELKIE_FULL=1` runs all 300 generated trees, otherwise a sample of 60.
 
+#![allow(clippy::print_stdout, reason = "the counts that `make verify` sums up")]
+
 use anyhow::{Result, anyhow, ensure};
 use compat::corpus::{self, Sample};
 use compat::generate::{Case, seeds, without_metadata};
