@@ -25,6 +25,8 @@ pub(crate) struct Request<'a> {
     pub(crate) stdout: bool,
     pub(crate) in_place: bool,
     pub(crate) output: Option<&'a Path>,
+    /// Several results may follow each other on standard output.
+    pub(crate) joined: bool,
 }
 
 /// The inputs of a run, all with the same kind of destination.
@@ -84,7 +86,7 @@ impl Batch {
         };
         if destination == Destination::Stdout {
             ui.refuse_json()?;
-            if several {
+            if several && !request.joined {
                 return Err(Failure::new(
                     Kind::Conflict,
                     "several files would run together on standard output",

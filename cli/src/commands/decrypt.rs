@@ -11,7 +11,7 @@ use crate::batch::{Batch, Destination, Request, check_format};
 use crate::environment::Environment;
 use crate::explain;
 use crate::failure::{Failure, Kind};
-use crate::file::{self, Secrecy, Source};
+use crate::file::{self, Input, Secrecy, Source};
 use crate::identities::Identities;
 use crate::ui::{Report, Ui};
 
@@ -24,7 +24,7 @@ use crate::ui::{Report, Ui};
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES, verbatim_doc_comment)]
 pub(crate) struct Decrypt {
-    /// Files to decrypt; - or none reads standard input. Several need --in-place
+    /// Files to decrypt; - or none reads standard input. Several are printed as YAML documents
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Replace each file by its plaintext
@@ -50,6 +50,8 @@ Examples:
     selkie decrypt secret.yaml
   Apply it without leaving plaintext on the disk:
     selkie decrypt secret.yaml | kubectl apply -f -
+  Apply several files:
+    selkie decrypt apps/*/secret.yaml | kubectl apply -f -
   Print one value:
     selkie decrypt --extract '[\"stringData\"][\"password\"]' secret.yaml
   Turn several files back into plaintext:
@@ -64,23 +66,51 @@ impl Decrypt {
         };
         let identities = Identities::collect(environment);
         if batch.destination == Destination::Stdout {
-            // The document is the report: only what is wrong is said besides.
-            let [source] = &batch.sources[..] else {
-                return ExitCode::FAILURE;
-            };
-            return match self.one(ui, &identities, path.as_ref(), source, &batch.destination) {
+            return self.print(ui, &identities, path.as_ref(), &batch.sources);
+        }
+        batch.run(ui, |source, destination| {
+            let (input, plain, mut report) = self.open(&identities, path.as_ref(), source)?;
+            destination.write(ui, &input, plain.expose(), true, Secrecy::Clear)?;
+            if *destination == Destination::InPlace {
+                report.warnings.extend(input.hard_link_warning());
+            }
+            Ok(report)
+        })
+    }
+
+    /// Prints every file; what is printed is the report, so only what is wrong is said besides.
+    fn print(
+        &self,
+        ui: &Ui,
+        identities: &Identities,
+        path: Option<&ExtractPath>,
+        sources: &[Source],
+    ) -> ExitCode {
+        let mut code = None;
+        let mut ended = None;
+        for source in sources {
+            let printed = self.open(identities, path, source).and_then(|opened| {
+                let (_, plain, report) = opened;
+                if let Some(ended) = ended {
+                    ui.document(separator(ended, plain.expose()))?;
+                }
+                ui.document(plain.expose())?;
+                ended = Some(plain.is_empty() || plain.expose().ends_with(b"\n"));
+                Ok(report)
+            });
+            match printed {
                 Ok(report) => {
                     for warning in &report.warnings {
                         ui.warn(Some(&source.name()), warning);
                     }
-                    ExitCode::SUCCESS
                 }
-                Err(failure) => ExitCode::from(ui.fail(Some(&source.name()), &failure)),
-            };
+                Err(failure) => {
+                    let this = ui.fail(Some(&source.name()), &failure);
+                    code.get_or_insert(this);
+                }
+            }
         }
-        batch.run(ui, |source, destination| {
-            self.one(ui, &identities, path.as_ref(), source, destination)
-        })
+        ExitCode::from(code.unwrap_or_default())
     }
 
     fn prepare(&self, ui: &Ui) -> Result<(Batch, Option<ExtractPath>), Failure> {
@@ -96,45 +126,74 @@ impl Decrypt {
                 stdout: !self.in_place && self.output.is_none(),
                 in_place: self.in_place,
                 output: self.output.as_deref(),
+                joined: path.is_none(),
             },
             ui,
         )?;
         Ok((batch, path))
     }
 
-    fn one(
+    /// Reads and decrypts one file; returns it, what is asked of it, and the report.
+    fn open(
         &self,
-        ui: &Ui,
         identities: &Identities,
         path: Option<&ExtractPath>,
         source: &Source,
-        destination: &Destination,
-    ) -> Result<Report, Failure> {
+    ) -> Result<(Input, SecretBytes, Report), Failure> {
         check_format(source, &[])?;
         let input = file::read(source)?;
-        destination.check(&input)?;
+        if self.in_place {
+            Destination::InPlace.check(&input)?;
+        }
         let options = DecryptOptions {
             ignore_mac: self.ignore_mac,
         };
         let decrypted = selkie_sops::decrypt(input.text.expose(), identities, &options)
             .map_err(|error| explain::decrypt(&error, identities))?;
-        let mut warnings: Vec<String> =
-            decrypted.warnings.iter().map(ToString::to_string).collect();
-        let plain: SecretBytes = match path {
+        let report = Report {
+            action: "decrypted",
+            counts: vec![("value", decrypted.values)],
+            warnings: decrypted.warnings.iter().map(ToString::to_string).collect(),
+            note: None,
+        };
+        let plain = match path {
             None => decrypted.text.into_bytes(),
             Some(path) => {
                 extract(decrypted.text.expose(), path).map_err(|error| explain::extract(&error))?
             }
         };
-        destination.write(ui, &input, plain.expose(), true, Secrecy::Clear)?;
-        if *destination == Destination::InPlace {
-            warnings.extend(input.hard_link_warning());
+        Ok((input, plain, report))
+    }
+}
+
+/// Returns what has to stand between two files on standard output, so that they stay documents of
+/// one stream. `ended` tells whether the first one ends with a line break.
+fn separator(ended: bool, next: &[u8]) -> &'static [u8] {
+    match (ended, next.starts_with(b"---"), next.starts_with(b"%")) {
+        (true, true, _) => b"",
+        (false, true, _) => b"\n",
+        (true, _, true) => b"...\n",
+        (false, _, true) => b"\n...\n",
+        (true, ..) => b"---\n",
+        (false, ..) => b"\n---\n",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::separator;
+
+    #[test]
+    fn printed_files_stay_documents() {
+        for (before, next, expected) in [
+            ("a: b\n", "c: d\n", "---\n"),
+            ("a: b", "c: d\n", "\n---\n"),
+            ("a: b\n", "---\nc: d\n", ""),
+            ("a: b", "---\nc: d\n", "\n"),
+            ("a: b\n", "%YAML 1.1\n---\nc: d\n", "...\n"),
+        ] {
+            let found = separator(before.ends_with('\n'), next.as_bytes());
+            assert_eq!(found, expected.as_bytes(), "{before:?} {next:?}");
         }
-        Ok(Report {
-            action: "decrypted",
-            counts: vec![("value", decrypted.values)],
-            warnings,
-            note: None,
-        })
     }
 }

@@ -90,6 +90,7 @@ impl Encrypt {
                 stdout: self.stdout,
                 in_place: false,
                 output: self.output.as_deref(),
+                joined: false,
             },
             ui,
         )?;

@@ -120,6 +120,7 @@ impl Seal {
                 stdout: self.stdout,
                 in_place: false,
                 output: self.output.as_deref(),
+                joined: false,
             },
             ui,
         )
