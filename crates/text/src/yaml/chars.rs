@@ -42,12 +42,30 @@ pub(super) fn width(b: u8) -> usize {
     }
 }
 
+/// Printable ASCII that means nothing inside a plain scalar: no blank and no indicator.
+const ORDINARY: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut b = b'!';
+    while b <= b'~' {
+        table[b as usize] = !matches!(b, b'#' | b',' | b':' | b'?' | b'[' | b']' | b'{' | b'}');
+        b += 1;
+    }
+    table
+};
+
+/// Counts the ordinary bytes at the front: most of every file, passed without a closer look.
+pub(super) fn ordinary_run(bytes: &[u8]) -> usize {
+    let special = bytes.iter().position(|b| !ORDINARY[usize::from(*b)]);
+    special.unwrap_or(bytes.len())
+}
+
 /// The offset of the first character that go-yaml's reader refuses (readerc.go).
 pub(super) fn first_forbidden(source: &str) -> Option<usize> {
     let bytes = source.as_bytes();
     let mut at = 0;
     while at < bytes.len() {
-        let b = bytes[at];
+        at += ordinary_run(&bytes[at..]);
+        let Some(&b) = bytes.get(at) else { break };
         if b < 0x80 {
             if !matches!(b, b'\t' | b'\n' | b'\r' | 0x20..=0x7e) {
                 return Some(at);

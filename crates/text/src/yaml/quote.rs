@@ -1,7 +1,7 @@
 //! How a text is written in one line so that it reads back as the same string: the rules of
 //! go-yaml's emitter (emitterc.go, `yaml_emitter_analyze_scalar`; sops-format.md 11.5).
 
-use super::chars::{first_forbidden, is_blank};
+use super::chars::{first_forbidden, is_blank, ordinary_run};
 use super::resolve::resolve_plain;
 use super::{Kind, Limits, Scalar, Style};
 
@@ -94,14 +94,24 @@ pub(super) fn reads_back_plain(text: &str, place: Place, tagged: bool) -> bool {
 fn is_plainly_plain(bytes: &[u8], place: Place) -> bool {
     let flow = place == Place::Flow;
     let ends = |at: usize| matches!(bytes.get(at), None | Some(b' '));
-    bytes[0].is_ascii_alphabetic()
-        && !bytes.ends_with(b" ")
-        && bytes.iter().enumerate().all(|(at, b)| match b {
+    if !bytes[0].is_ascii_alphabetic() || bytes.ends_with(b" ") {
+        return false;
+    }
+    let mut at = 0;
+    loop {
+        at += ordinary_run(&bytes[at..]);
+        let Some(&b) = bytes.get(at) else { return true };
+        let allowed = match b {
             b'#' => bytes[at - 1] != b' ',
             b':' => !flow && !ends(at + 1),
             b',' | b'?' | b'[' | b']' | b'{' | b'}' => !flow,
-            _ => matches!(b, b' '..=b'~'),
-        })
+            _ => b == b' ',
+        };
+        if !allowed {
+            return false;
+        }
+        at += 1;
+    }
 }
 
 /// Whether the text can be in single quotes on one line.

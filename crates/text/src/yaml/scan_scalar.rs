@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::chars::{byte, is_blank, is_break};
+use super::chars::{byte, is_blank, is_break, ordinary_run};
 use super::scan_tag::hex;
 use super::scanner::{Mark, Scanner, Token, TokenKind};
 use super::{Block, Chomping, ParseError, Style};
@@ -458,7 +458,11 @@ impl<'s> Scanner<'s> {
         let from = self.mark.offset;
         let mut at = from;
         let mut chars = 0;
-        while let Some(&b) = self.bytes.get(at) {
+        loop {
+            let run = ordinary_run(self.bytes.get(at..).unwrap_or_default());
+            at += run;
+            chars += run as i64;
+            let Some(&b) = self.bytes.get(at) else { break };
             let ends = match b {
                 b' ' | b'\t' | b'\r' | b'\n' => true,
                 0xc2 | 0xe2 => is_break(self.bytes, at),
