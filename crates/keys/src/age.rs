@@ -17,26 +17,27 @@ pub struct AgeRecipient {
     key: x25519::Recipient,
 }
 
-/// Why a recipient cannot be used. Recipients are public and shown.
+/// Why a recipient cannot be used. Recipients are public and shown, other text is not: it may be
+/// a key file, given by mistake through `--age`, SOPS_AGE_RECIPIENTS or .sops.yaml.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecipientError {
     /// Neither `age1...` nor another form that sops knows.
-    #[error("`{recipient}` is not an age recipient: {reason}")]
+    #[error("{recipient} is not an age recipient: {reason}")]
     Malformed {
-        /// The text as given.
+        /// The text as given, in backquotes, where it looks like a recipient; else a wording.
         recipient: String,
         /// Why it does not parse.
         reason: &'static str,
     },
     /// A form that sops takes and Selkie does not yet.
     #[error(
-        "{kind} recipients are not supported yet: `{recipient}`; use an X25519 recipient (age1...)"
+        "{kind} recipients are not supported yet: {recipient}; use an X25519 recipient (age1...)"
     )]
     Unsupported {
         /// Post-quantum, plugin or SSH.
         kind: &'static str,
-        /// The text as given.
+        /// The text as given, in backquotes; a wording where it has several lines.
         recipient: String,
     },
     /// The private key was given where the public one belongs; it is not shown.
@@ -53,7 +54,7 @@ impl FromStr for AgeRecipient {
     /// Parses one recipient; surrounding blanks are dropped (sops-format.md 9.1).
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let text = text.trim();
-        if text.to_ascii_uppercase().starts_with("AGE-") {
+        if holds_private_key(text) {
             return Err(RecipientError::PrivateKey);
         }
         let unsupported = if text.starts_with("age1pq1") {
@@ -68,11 +69,11 @@ impl FromStr for AgeRecipient {
         if let Some(kind) = unsupported {
             return Err(RecipientError::Unsupported {
                 kind,
-                recipient: text.to_owned(),
+                recipient: shown(text),
             });
         }
         let malformed = |reason| RecipientError::Malformed {
-            recipient: text.to_owned(),
+            recipient: shown(text),
             reason,
         };
         if !text.starts_with("age1") {
@@ -83,6 +84,24 @@ impl FromStr for AgeRecipient {
             text: text.to_owned(),
             key,
         })
+    }
+}
+
+/// Returns whether a private key stands anywhere in a text, as in a whole key file.
+fn holds_private_key(text: &str) -> bool {
+    let upper = text.to_ascii_uppercase();
+    ["AGE-SECRET-KEY-", "AGE-PLUGIN-", "PRIVATE KEY"]
+        .iter()
+        .any(|mark| upper.contains(mark))
+}
+
+/// Returns a refused text as a message may show it: whole only where it looks like a recipient.
+fn shown(text: &str) -> String {
+    let public = text.starts_with("age1") || text.starts_with("ssh-");
+    if public && !text.contains(['\n', '\r']) {
+        format!("`{text}`")
+    } else {
+        "the given text (not shown)".to_owned()
     }
 }
 
@@ -443,6 +462,28 @@ F9DfVk7JiONM7rHYQB6hRaV8oatoLff+gURUDTIkbs14TKy7QCBHxg==
         let error = SECRET.parse::<AgeRecipient>().unwrap_err();
         assert_eq!(error, RecipientError::PrivateKey);
         assert!(!error.to_string().contains("19H6GXE"));
+    }
+
+    /// `--age "$(cat keys.txt)"`; SOPS_AGE_RECIPIENTS and the lists of .sops.yaml come here too.
+    #[test]
+    fn a_private_key_in_a_recipient_is_never_shown() {
+        let file = format!("# created: 2026-01-02\n# public key: {PUBLIC}\n{SECRET}");
+        for text in [
+            file.clone(),
+            format!("{PUBLIC}, {file}"),
+            format!("\"{SECRET}\""),
+            format!("x,'{}'", SECRET.to_ascii_lowercase()),
+            "-----BEGIN OPENSSH PRIVATE KEY-----\n19H6GXE\n".to_owned(),
+            "age1abc\n19H6GXE".to_owned(),
+            "19H6GXE".to_owned(),
+            "ssh-rsa AAAA\n19H6GXE".to_owned(),
+        ] {
+            let error = parse_recipients(&text).unwrap_err();
+            let shown = format!("{error} {error:?}").to_ascii_uppercase();
+            assert!(!shown.contains("19H6GXE"), "{shown}");
+        }
+        let error = parse_recipients(&file).unwrap_err();
+        assert_eq!(error, RecipientError::PrivateKey);
     }
 
     #[test]
