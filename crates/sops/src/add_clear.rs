@@ -1,6 +1,8 @@
 //! Encrypting what somebody added in clear to an encrypted file, under the file's own data key.
 
-use selkie_text::yaml::{self, Edits};
+use std::collections::HashSet;
+
+use selkie_text::yaml::{self, Edits, NodeId, Stream};
 
 use crate::cipher::{Cipher, Ivs, Kind};
 use crate::decrypt::DecryptError;
@@ -33,14 +35,29 @@ pub enum AddClearError {
          last good version; --ignore-mac accepts the file as it is"
     )]
     Mac(open::MacError),
-    /// A clear leaf stands beneath an alias.
-    #[error("line {line}: {path} is met through an alias; write the value out first")]
+    /// A clear leaf is met through an alias, or its anchor is repeated by one.
+    #[error("line {line}: {path} is repeated by an alias; write the value out first")]
     Alias {
         /// Its path.
         path: String,
         /// Its 1-based line.
         line: usize,
     },
+    /// The ciphertext of a comment would itself end the encryption of what follows.
+    #[error(
+        "line {line}: the file's unencrypted_comment_regex matches an encrypted comment; \
+         remove the comment"
+    )]
+    MarkerMatchesCiphertext {
+        /// Line of the comment.
+        line: usize,
+    },
+    /// Two things that change stand at one place.
+    #[error(transparent)]
+    Overlap(#[from] yaml::OverlapError),
+    /// The result would not open again. Nothing was written.
+    #[error("the result would not decrypt, so nothing was written: {0}")]
+    SelfCheck(String),
     /// No random bytes.
     #[error(transparent)]
     Random(#[from] RandomError),
@@ -67,6 +84,7 @@ pub fn add_clear(
     let mut edits = Edits::new();
     let mut before = Mac::new(metadata.mac_only_encrypted);
     let mut after = before.clone();
+    let aliased: HashSet<NodeId> = stream.nodes().filter_map(|(_, node)| node.target).collect();
     let (mut values, mut comments) = (0, 0);
     tree::walk(&stream, &metadata.selection, |leaf| {
         match open::open(&stream, &leaf, &cipher).map_err(DecryptError::from)? {
@@ -79,7 +97,7 @@ pub fn add_clear(
                 after.add(&value, leaf.selected);
             }
             Opened::Clear(node, value) => {
-                if leaf.alias.is_some() {
+                if leaf.alias.is_some() || is_repeated(&stream, &aliased, node) {
                     return Err(AddClearError::Alias {
                         path: leaf.path(),
                         line: leaf.line(),
@@ -96,6 +114,9 @@ pub fn add_clear(
                 if !open::looks_encrypted(text) {
                     let token =
                         cipher.encrypt(text.as_bytes(), leaf.aad, Kind::Comment, &mut ivs)?;
+                    if metadata.selection.marks_ciphertext(&token) {
+                        return Err(AddClearError::MarkerMatchesCiphertext { line: leaf.line() });
+                    }
                     yaml::set_comment(&stream, &mut edits, comment, &token);
                     comments += 1;
                 }
@@ -109,17 +130,49 @@ pub fn add_clear(
     }
     let now = timestamp(options.now);
     let mac = cipher.encrypt(after.finish().as_bytes(), &now, Kind::Str, &mut ivs)?;
-    for block in metadata::blocks(&stream) {
+    let mut written = HashSet::new();
+    for block in metadata::blocks(&stream).map_err(DecryptError::from)? {
         for (node, text) in [(block.mac, &mac), (block.last_modified, &now)] {
-            if let Some(node) = node {
+            // One node may be the block of several documents, through an alias.
+            if let Some(node) = node.filter(|node| written.insert(*node)) {
                 yaml::set_scalar(&stream, &mut edits, node, text, true);
             }
         }
     }
-    let mut text = edits.apply(source);
+    let mut text = edits.try_apply(source)?;
+    read_back(&text, &cipher).map_err(|error| AddClearError::SelfCheck(error.to_string()))?;
     Ok(Encrypted {
         text: std::mem::take(&mut *text),
         values,
         comments,
     })
+}
+
+/// Returns whether an alias names the node or anything that holds it.
+fn is_repeated(stream: &Stream<'_>, aliased: &HashSet<NodeId>, node: NodeId) -> bool {
+    let mut above = std::iter::successors(Some(node), |node| stream.node(*node).parent);
+    !aliased.is_empty() && above.any(|node| aliased.contains(&node))
+}
+
+/// Opens every leaf of the result and compares the MAC, so that no file leaves that does not open.
+fn read_back(text: &str, cipher: &Cipher<'_>) -> Result<(), DecryptError> {
+    let stream = yaml::parse(text, &yaml::Limits::default())?;
+    let metadata = Metadata::read(&stream)?;
+    let mut mac = Mac::new(metadata.mac_only_encrypted);
+    tree::walk(&stream, &metadata.selection, |leaf| {
+        match open::open(&stream, &leaf, cipher)? {
+            Opened::Value(_, value, _) => mac.add(&value, true),
+            Opened::Kept(Some(value)) => mac.add(&value, leaf.selected),
+            Opened::Clear(..) => {
+                return Err(DecryptError::Clear {
+                    path: leaf.path(),
+                    line: leaf.line(),
+                });
+            }
+            _ => {}
+        }
+        Ok::<(), DecryptError>(())
+    })?;
+    open::check_mac(&metadata, cipher, &mac.finish())?;
+    Ok(())
 }

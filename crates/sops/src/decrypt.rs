@@ -103,6 +103,9 @@ pub enum DecryptError {
     /// A document is no mapping.
     #[error(transparent)]
     Entry(#[from] yaml::EntryError),
+    /// Two things that change stand at one place.
+    #[error(transparent)]
+    Overlap(#[from] yaml::OverlapError),
 }
 
 impl From<OpenError> for DecryptError {
@@ -129,7 +132,7 @@ pub fn decrypt(
     let cipher = Cipher::new(&key);
     let mut edits = Edits::new();
     // The block first: what is put back at the end of a document looks at what goes after it.
-    for block in metadata::blocks(&stream) {
+    for block in metadata::blocks(&stream)? {
         yaml::remove_entry(&stream, &mut edits, block.document, SOPS_KEY)?;
         keep_document(&stream, &mut edits, block.document);
     }
@@ -193,7 +196,7 @@ pub fn decrypt(
     let warnings = lines_of(source, clear_comments)
         .map(|line| Warning::Comment { line })
         .collect();
-    let mut text = edits.apply(source);
+    let mut text = edits.try_apply(source)?;
     Ok(Decrypted {
         text: SecretString::new(std::mem::take(&mut *text)),
         values,
@@ -303,7 +306,8 @@ fn restore_literal(stream: &Stream<'_>, edits: &mut Edits, node: NodeId, text: &
         return false;
     };
     let as_it_is = |c: char| {
-        c == '\n' || c == '\t' || !(c.is_control() || "\u{2028}\u{2029}\u{feff}".contains(c))
+        let special = "\u{2028}\u{2029}\u{feff}\u{fffe}\u{ffff}".contains(c);
+        c == '\n' || c == '\t' || !(c.is_control() || special)
     };
     let fits =
         text.contains('\n') && !text.starts_with([' ', '\t', '\n']) && text.chars().all(as_it_is);
@@ -324,12 +328,16 @@ fn restore_literal(stream: &Stream<'_>, edits: &mut Edits, node: NodeId, text: &
     let line_start = source[..parent.span.start]
         .rfind('\n')
         .map_or(0, |at| at + 1);
-    let indent = " ".repeat(source[line_start..parent.span.start].chars().count() + 4);
+    let column = source[line_start..parent.span.start].chars().count() + 4;
+    let indent = " ".repeat(column);
     let header = match text.strip_suffix('\n') {
         None => "|-",
         Some(body) if body.ends_with('\n') => "|+",
         Some(_) => "|",
     };
+    if joins_block(&source[line_end + 1..], column, header == "|+") {
+        return false;
+    }
     let mut body = Zeroizing::new(String::with_capacity(text.len() * 2));
     // The line break at the end is the one that stands there already.
     for line in text.strip_suffix('\n').unwrap_or(text).split('\n') {
@@ -342,6 +350,24 @@ fn restore_literal(stream: &Stream<'_>, edits: &mut Edits, node: NodeId, text: &
     edits.replace(found.span.clone(), header);
     edits.insert(line_end, std::mem::take(&mut *body));
     true
+}
+
+/// Returns whether a block would take in blank lines or comments that follow it in the file.
+fn joins_block(rest: &str, indent: usize, keeps_breaks: bool) -> bool {
+    // The metadata block goes, and blank lines behind it come up to the value.
+    if keeps_breaks && rest.split('\n').rev().skip(1).any(|l| l.trim().is_empty()) {
+        return true;
+    }
+    for line in rest.split('\n') {
+        let text = line.trim_start_matches(' ');
+        let column = line.len() - text.len();
+        match text.trim() {
+            "" if column > indent || text.starts_with('\t') => return true,
+            "" => {}
+            comment => return comment.starts_with('#') && column >= indent,
+        }
+    }
+    false
 }
 
 /// Returns a number, boolean or time as YAML: as it was encrypted where that reads back to the same
@@ -365,6 +391,14 @@ fn spell(value: &Value<'_>, spelling: &[u8], own_spelling: bool) -> Zeroizing<St
     })
 }
 
+/// Returns where the `-` of a one-line item is, if it stands on the item's line.
+fn dash(stream: &Stream<'_>, item: NodeId) -> Option<usize> {
+    let node = stream.node(item);
+    let start = node.properties.as_ref().unwrap_or(&node.span).start;
+    let before = stream.source()[..start].trim_end_matches([' ', '\t']);
+    (node.block.is_none() && before.ends_with('-')).then(|| before.len() - 1)
+}
+
 /// Turns sequence elements that sops wrote for comments into comments again. A sequence of nothing
 /// else was empty.
 fn restore_elements(
@@ -382,21 +416,38 @@ fn restore_elements(
     }
     for (sequence, elements) in by_parent {
         let found = stream.node(sequence);
-        if found.style == Style::Block && elements.len() == found.children.len() {
+        let all = elements.len() == found.children.len();
+        if found.style == Style::Block && all {
             let source = stream.source();
             let line_start = source[..found.span.start]
                 .rfind('\n')
                 .map_or(0, |at| at + 1);
             let column = source[line_start..found.span.start].chars().count();
-            let mut text = Zeroizing::new(String::new());
-            for (_, comment) in elements {
-                text.push('#');
-                text.push_str(&comment.replace(['\r', '\n'], " "));
-                text.push('\n');
-                text.push_str(&" ".repeat(column));
+            // Deeper than the mapping that holds the list, whose items may stand at its column.
+            let outer = found.parent.map(|parent| stream.node(parent));
+            let column = match outer {
+                Some(outer) => column.max(outer.column_number()),
+                None => column,
+            };
+            let dashes: Option<Vec<usize>> = elements
+                .iter()
+                .map(|(node, _)| dash(stream, *node))
+                .collect();
+            let Some(dashes) = dashes else {
+                for (node, text) in elements {
+                    yaml::set_scalar(stream, edits, *node, text, false);
+                }
+                continue;
+            };
+            let mut end = found.span.end;
+            for ((node, comment), dash) in elements.iter().zip(dashes) {
+                end = stream.node(*node).span.end;
+                let text = comment.replace(['\r', '\n'], " ");
+                edits.replace(dash..end, format!("#{text}"));
             }
-            text.push_str("[]");
-            edits.replace(found.span.clone(), std::mem::take(&mut *text));
+            let line_end = source[end..].find(['\r', '\n']);
+            let line_end = line_end.map_or(source.len(), |at| end + at);
+            edits.insert(line_end, format!("\n{}[]", " ".repeat(column)));
             continue;
         }
         for (node, text) in elements {

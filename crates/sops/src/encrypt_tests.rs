@@ -334,3 +334,43 @@ fn ten_thousand_keys() {
         assert_eq!(clear, source);
     }
 }
+
+/// A block scalar would take in what somebody added below it.
+#[test]
+fn a_text_of_several_lines_never_grows() {
+    for (source, added, expected) in [
+        (
+            "a: \"x\\ny\"\n",
+            "    # note\n",
+            "a: \"x\\ny\"\n    # note\n",
+        ),
+        ("a: \"x\\ny\\n\\n\"\n", "\n", "a: \"x\\ny\\n\\n\"\n\n"),
+        ("a: \"x\\n\\uFFFEy\"\n", "", "a: \"x\\n\\uFFFEy\"\n"),
+    ] {
+        let text = encrypted(source, &all()).text;
+        let text = text
+            .replace("'3.13.3'", "3.13.3")
+            .replace("a: \"ENC", "a: ENC");
+        let text = text.replace("]\"\nsops:", "]\nsops:");
+        let text = text.replace("]\nsops:", &format!("]\n{added}sops:"));
+        let opened = decrypt(&text, &ClearKey, &DecryptOptions::default()).unwrap();
+        assert_eq!(opened.text.expose(), expected);
+    }
+}
+
+#[test]
+fn clear_values_that_an_alias_repeats_and_odd_blocks_are_refused() {
+    let options = crate::AddClearOptions {
+        now: "2026-01-02T03:04:05Z".parse().unwrap(),
+        ignore_mac: false,
+    };
+    let text = encrypted("a: x\n", &all()).text;
+    let added = text.replace("sops:\n", "b: &b y\nc_unencrypted: *b\nsops:\n");
+    let error = crate::add_clear(&added, &ClearKey, &options).unwrap_err();
+    assert!(matches!(error, crate::AddClearError::Alias { line: 2, .. }));
+    let odd = format!("{text}---\nsops: 1\n");
+    assert!(decrypt(&odd, &ClearKey, &DecryptOptions::default()).is_err());
+    let shared = text.replace("sops:\n", "sops: &s\n") + "---\nsops: *s\n";
+    let added = shared.replace("sops: &s\n", "b: y\nsops: &s\n");
+    assert!(crate::add_clear(&added, &ClearKey, &options).is_ok());
+}

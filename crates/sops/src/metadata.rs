@@ -126,10 +126,13 @@ impl Metadata {
 }
 
 /// Finds the nodes that a rewrite of the block replaces, in every document that has a block.
-pub(crate) fn blocks(stream: &Stream<'_>) -> Vec<Block> {
+///
+/// Fails for any `sops` key that holds no metadata: the MAC does not cover it, so it must not
+/// come through as content.
+pub(crate) fn blocks(stream: &Stream<'_>) -> Result<Vec<Block>, MetadataError> {
     let mut blocks = Vec::new();
     for document in 0..stream.documents().len() {
-        let Ok(Some(node)) = find(stream, document) else {
+        let Some(node) = find(stream, document)? else {
             continue;
         };
         let fields = Fields::of(stream, node);
@@ -139,7 +142,7 @@ pub(crate) fn blocks(stream: &Stream<'_>) -> Vec<Block> {
             last_modified: fields.get("lastmodified"),
         });
     }
-    blocks
+    Ok(blocks)
 }
 
 /// Returns the line of a document's top-level `sops` value, whatever it holds.

@@ -8,6 +8,14 @@ use super::block_text::{self, Tail};
 use super::quote::{self, Place};
 use super::{Comment, Kind, Node, NodeId, Stream, Style};
 
+/// Two edits change the same place, as when aliases make one value stand for two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: this place stands for two values that both change")]
+pub struct OverlapError {
+    /// The 1-based line.
+    pub line: usize,
+}
+
 /// Replacements of byte ranges of one source text, in any order, never overlapping.
 #[derive(Default, Clone)]
 pub struct Edits {
@@ -53,6 +61,18 @@ impl Edits {
     /// When two edits overlap or a range is not on character boundaries of `source`.
     #[must_use]
     pub fn apply(&self, source: &str) -> Zeroizing<String> {
+        match self.try_apply(source) {
+            Ok(text) => text,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Writes the new text, or fails where two edits overlap: for edits at places that the file
+    /// itself names, as through aliases.
+    ///
+    /// # Panics
+    /// When a range is not on character boundaries of `source`.
+    pub fn try_apply(&self, source: &str) -> Result<Zeroizing<String>, OverlapError> {
         let mut order: Vec<&(Range<usize>, Zeroizing<String>)> = self.list.iter().collect();
         // Stable: inserts at one place stay in order, before a replacement that begins there.
         order.sort_by_key(|(span, _)| (span.start, span.end));
@@ -60,13 +80,16 @@ impl Edits {
         let mut out = Zeroizing::new(String::with_capacity(source.len() + added));
         let mut at = 0;
         for (span, text) in order {
-            assert!(at <= span.start, "edits overlap at byte {}", span.start);
+            if span.start < at {
+                let line = super::error::line_column(source, span.start).0;
+                return Err(OverlapError { line });
+            }
             out.push_str(&source[at..span.start]);
             out.push_str(text);
             at = span.end;
         }
         out.push_str(&source[at..]);
-        out
+        Ok(out)
     }
 
     /// Whether everything from `at` to the end of the source is taken out.

@@ -32,7 +32,9 @@ mod timestamp;
 mod tree;
 
 pub use append::{EntryError, append_entry, remove_entry};
-pub use edit::{Edits, item_to_comment, set_comment, set_scalar, set_scalar_raw, set_token};
+pub use edit::{
+    Edits, OverlapError, item_to_comment, set_comment, set_scalar, set_scalar_raw, set_token,
+};
 pub use emit::{Value, emit, emit_scalar};
 pub use error::{ExpandError, ParseError, ResolveError};
 pub use expand::expand_alias;
