@@ -22,7 +22,7 @@ demo: check ## Shows the main job on real servers, step by step, and leaves noth
 	@SELKIE_BIN_DIR=$(programs) $(programs)/demo $(if $(filter-out 0 no,$(KEEP)),--keep)
 
 demo-stop: ## Ends what `make demo KEEP=1` left up
-	@$(programs)/demo --stop
+	@if [ -x $(programs)/demo ]; then $(programs)/demo --stop; else echo "demo-stop: the demo is not built below $(CARGO_TARGET_DIR), so it left nothing up"; fi
 
 test: testbed build ## Runs every suite, the large generated ones as a seeded sample
 	SELKIE_BIN_DIR=$(programs) cargo test --locked --workspace --no-fail-fast
@@ -39,8 +39,8 @@ bench: check ## Compares speed and memory with sops, side by side
 lint: check ## Checks formatting, clippy without warnings, and cargo deny where it is installed
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- --deny warnings
-	@if cargo deny --version > /dev/null 2>&1; then cargo deny check; \
-	else echo "cargo deny is not installed, so licences and advisories were not checked (cargo install cargo-deny)"; fi
+	@if cargo deny --version > /dev/null 2>&1; then cargo deny check bans licenses sources; \
+	else echo "cargo deny is not installed, so licences and sources were not checked (cargo install cargo-deny)"; fi
 
 testbed: check ## Builds or installs the real servers and the original tools; nothing to do when they are there
 	@tests/bed/build.sh $(or $(BED),test)

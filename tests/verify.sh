@@ -10,7 +10,7 @@ cache=${SELKIE_CACHE:?set by the Makefile}
 began=$SECONDS
 
 # The sources as they are, committed or not; what this script writes does not count.
-sources=$(git ls-files --cached --others --exclude-standard -- . ':!docs/verification' | sort | xargs -d '\n' sha256sum 2> /dev/null | sha256sum | cut -c1-16)
+sources=$(git ls-files --cached --others --exclude-standard -- . ':!docs/verification' | sort | { xargs -d '\n' sha256sum 2> /dev/null || true; } | sha256sum | cut -c1-16)
 state=$cache/verify/$sources
 mkdir -p "$state"
 
