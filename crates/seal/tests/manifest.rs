@@ -366,6 +366,18 @@ fn what_cannot_be_sealed_is_refused_with_its_place() {
             "line 1: a List with a Secret in it",
         ),
         (
+            &format!("{head}stringData: {{k: a}}\n---\nkind: Secret\nstringData: {{k: b}}\n"),
+            "line 6: this Secret would stay in clear",
+        ),
+        (
+            &format!("{head}stringData: {{k: a}}\n---\n- {{kind: Secret, data: {{k: Yg==}}}}\n"),
+            "line 6: this Secret would stay in clear",
+        ),
+        (
+            "kind: List\nitems:\n- kind: List\n  items:\n  - kind: Secret\n    data: {k: Yg==}\n",
+            "line 5: this Secret would stay in clear",
+        ),
+        (
             &format!("{head}data: {{k: 'YQ=a'}}\n"),
             "line 4: data.k: illegal base64 data at input byte 2",
         ),

@@ -68,6 +68,15 @@ pub enum SealManifestError {
         /// Line of the document.
         line: usize,
     },
+    /// A Secret that is no document of its own, or not of apiVersion v1, would stay in clear.
+    #[error(
+        "line {line}: this Secret would stay in clear; write it as a document of its own with \
+         `apiVersion: v1`"
+    )]
+    Stray {
+        /// Line of the Secret.
+        line: usize,
+    },
     /// Ciphertext would be sealed.
     #[error("line {line}: the Secret is encrypted by SOPS")]
     Encrypted {

@@ -40,6 +40,7 @@ pub(super) fn document(stream: &Stream<'_>, index: usize) -> Result<Document, Se
     let node = stream.node(root);
     let line = stream.line_column(node.span.start).0;
     if node.kind != Kind::Mapping {
+        refuse_strays(stream, root)?;
         return Ok(match stream.resolve(root) {
             Ok(Scalar::Null) => Document::Empty,
             _ => Document::Other("a document that is no object".to_owned()),
@@ -80,12 +81,35 @@ pub(super) fn document(stream: &Stream<'_>, index: usize) -> Result<Document, Se
             }
         }
     }
+    refuse_strays(stream, root)?;
     Ok(Document::Other(match (kind, version) {
         ("", _) => "a document without a kind".to_owned(),
         ("Secret", "") => "a Secret without apiVersion: v1".to_owned(),
         ("Secret", version) => format!("a Secret of {version}"),
         (kind, _) => kind.to_owned(),
     }))
+}
+
+/// Refuses a document that is left alone but holds a Secret with values, however deep: the file
+/// would look sealed and show them.
+fn refuse_strays(stream: &Stream<'_>, root: NodeId) -> Result<(), SealManifestError> {
+    let mut pending = vec![root];
+    while let Some(node) = pending.pop() {
+        let named = |name: &str| {
+            stream
+                .entries(node)
+                .find(|(key, _)| stream.node(*key).value == name)
+                .map(|(_, value)| stream.target(value))
+        };
+        let is_secret = named("kind").is_some_and(|kind| stream.node(kind).value == "Secret");
+        if is_secret && (named("data").is_some() || named("stringData").is_some()) {
+            let line = stream.line_column(stream.node(node).span.start).0;
+            return Err(SealManifestError::Stray { line });
+        }
+        // An alias repeats what stands at its anchor, which is in the same document.
+        pending.extend(stream.node(node).children.iter().rev());
+    }
+    Ok(())
 }
 
 impl SecretDocument {
