@@ -49,12 +49,33 @@ pub async fn secret(
         Plan::Recreate(wanted) => {
             let Secret(mut wanted) = *wanted;
             let name = wanted.metadata.name.clone().unwrap_or_default();
+            rehearse(&api, &params, &wanted).await?;
             delete(&api, &name, &wanted.metadata).await?;
             wanted.metadata = fresh(wanted.metadata);
             let made = api.create(&params, &wanted).await?;
             Ok((Done::Updated, Some(made)))
         }
     }
+}
+
+/// Asks the API server whether it would take `wanted`, before the one in its place is deleted: a type
+/// without its required keys must not cost the Secret that is there.
+async fn rehearse(
+    api: &Api<SecretObject>,
+    params: &PostParams,
+    wanted: &SecretObject,
+) -> Result<(), kube::Error> {
+    let mut rehearsal = wanted.duplicate();
+    rehearsal.metadata = ObjectMeta {
+        name: None,
+        generate_name: Some("selkie-rehearsal-".to_owned()),
+        ..fresh(rehearsal.metadata)
+    };
+    let dry_run = PostParams {
+        dry_run: true,
+        ..params.clone()
+    };
+    api.create(&dry_run, &rehearsal).await.map(drop)
 }
 
 /// Deletes a Secret of this ExternalSecret that has a name which it no longer asks for.

@@ -281,6 +281,11 @@ pub fn plan(
     };
     dress(&mut wanted, identity, wish, &hash);
     let type_ = wanted_type(wish, Some(live), past);
+    if live.immutable == Some(true)
+        && (live.data != wanted.data || type_of(live) != type_.as_deref())
+    {
+        return Err(Conflict::Immutable);
+    }
     if type_of(live) != type_.as_deref() {
         let known = past.secret.is_some() || owned_by(live, identity);
         if !known {
@@ -295,9 +300,6 @@ pub fn plan(
     let same = Secret(live.duplicate()) == Secret(wanted.duplicate());
     if same {
         return Ok(Plan::Keep);
-    }
-    if live.immutable == Some(true) && live.data != wanted.data {
-        return Err(Conflict::Immutable);
     }
     Ok(Plan::Replace(Box::new(Secret(wanted))))
 }

@@ -242,6 +242,15 @@ impl Controller {
         )
         .await
         .map_err(|error| self.not_fetched(&error, memory))?;
+        if data.is_empty() {
+            // An emptied document at the backend is no word that the secret is gone
+            // (external-secrets.md 6.6, deletionPolicy Retain).
+            return Err(Failure {
+                message: "the store gave no values; secret retained due to DeletionPolicy=Retain"
+                    .to_owned(),
+                again: Some(backoff(FIRST_RETRY, LONGEST_RETRY, memory.failures)),
+            });
+        }
         // Nothing to compare with a Secret that is as it was written.
         let mut wrote = false;
         if !in_order || memory.past.hash.as_deref() != Some(&*data_hash(&data)) {

@@ -339,7 +339,10 @@ impl Passes<'_> {
         there: Option<&SecretObject>,
     ) {
         if *outcome == Outcome::Synced {
-            memory.wrote = there.and_then(|secret| secret.metadata.uid.clone());
+            // Only what is ours: a Secret that others let us write stays theirs when they take that back.
+            memory.wrote = there
+                .filter(|secret| is_owned_by(secret, sealed))
+                .and_then(|secret| secret.metadata.uid.clone());
         }
         memory.settled = settled.then(|| Settled {
             inputs: Inputs::of(sealed, keys),
@@ -391,6 +394,12 @@ impl Passes<'_> {
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ObjectKey, Memory>> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn is_owned_by(secret: &SecretObject, sealed: &SealedSecret) -> bool {
+    let owners = secret.metadata.owner_references.iter().flatten();
+    let mut controllers = owners.filter(|owner| owner.controller == Some(true));
+    controllers.any(|owner| Some(&owner.uid) == sealed.meta().uid.as_ref())
 }
 
 /// Returns the status that is there: our own last one while the watch has not brought it yet.

@@ -53,7 +53,9 @@ impl<K: Clone + Debug + Eq + Hash + Ord + Send> Queue<K> {
 
     /// Makes `key` due after `delay`, or earlier if it is due earlier already.
     pub fn add_after(&self, key: K, delay: Duration) {
-        let at = Instant::now() + delay;
+        let now = Instant::now();
+        // A delay comes from a manifest; one beyond what the clock can hold is as good as a year.
+        let at = now.checked_add(delay).unwrap_or(now + A_YEAR);
         let mut state = self.lock();
         match state.due.get(&key) {
             Some(earlier) if *earlier <= at => return,
@@ -177,6 +179,8 @@ pub fn backoff(base: Duration, cap: Duration, failures: u32) -> Duration {
     base.saturating_mul(1_u32.checked_shl(failures.min(31)).unwrap_or(u32::MAX))
         .min(cap)
 }
+
+const A_YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
 #[cfg(test)]
 mod tests {
