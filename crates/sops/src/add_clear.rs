@@ -110,7 +110,7 @@ pub fn add_clear(
                 values += 1;
             }
             Opened::ClearComment(comment) if leaf.alias.is_none() => {
-                let text = stream.comment_text(comment);
+                let text = &stream.comment_text(comment);
                 if !open::looks_encrypted(text) {
                     let token =
                         cipher.encrypt(text.as_bytes(), leaf.aad, Kind::Comment, &mut ivs)?;

@@ -164,7 +164,7 @@ pub fn decrypt(
             Opened::Kept(None) => {}
             Opened::KeptComment => {
                 if let What::Comment(comment) = leaf.what {
-                    let text = stream.comment_text(comment);
+                    let text = &stream.comment_text(comment);
                     lift_comment(&stream, &mut edits, &spans, comment, text);
                 }
             }
@@ -181,7 +181,7 @@ pub fn decrypt(
             }
             Opened::Element(node, text) if in_place => elements.push((node, text)),
             Opened::ClearComment(comment) if in_place => {
-                let text = stream.comment_text(comment);
+                let text = &stream.comment_text(comment);
                 lift_comment(&stream, &mut edits, &spans, comment, text);
                 clear_comments.push(comment.span.start);
             }

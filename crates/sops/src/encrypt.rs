@@ -518,7 +518,7 @@ fn encrypt_comments(
     let (mut values, mut comments) = (0, 0);
     tree::walk(stream, &plan.selection, |leaf| {
         if let What::Comment(comment) = leaf.what {
-            let text = stream.comment_text(comment);
+            let text = &stream.comment_text(comment);
             // A comment met through an alias is edited where it stands.
             if leaf.selected && !text.is_empty() && leaf.alias.is_none() {
                 let token = cipher.encrypt(text.as_bytes(), leaf.aad, Kind::Comment, ivs)?;

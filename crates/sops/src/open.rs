@@ -101,7 +101,7 @@ fn open_comment<'w>(
     leaf: &Leaf<'_>,
     cipher: &Cipher<'_>,
 ) -> Opened<'w> {
-    let text = stream.comment_text(comment);
+    let text = &stream.comment_text(comment);
     if !leaf.selected || text.is_empty() {
         return Opened::KeptComment;
     }

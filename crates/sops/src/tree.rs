@@ -518,7 +518,7 @@ impl<'w, 's> Walk<'w, 's> {
         visit: &mut impl FnMut(Leaf<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         for comment in comments {
-            let selected = scope.comment(self.rule, self.stream.comment_text(comment));
+            let selected = scope.comment(self.rule, &self.stream.comment_text(comment));
             visit(Leaf {
                 what: What::Comment(comment),
                 aad: if self.aad.is_empty() { ":" } else { &self.aad },

@@ -44,7 +44,7 @@ fn data(source: &str) -> (Vec<String>, Vec<String>) {
     }
     let mut comments: Vec<String> = comments
         .into_iter()
-        .map(|comment| stream.comment_text(comment).to_owned())
+        .map(|comment| stream.comment_text(comment).into_owned())
         .collect();
     comments.sort();
     (leaves, comments)

@@ -536,7 +536,7 @@ fn comments_of_a_text_are_edited_in_place() {
         assert_eq!(back.len(), before, "{input:?}");
         for (old, new) in comments.iter().zip(back) {
             assert_eq!(again.comment_text(new), "ENC[x] y", "{input:?}");
-            set_comment(&again, &mut edits, new, stream.comment_text(old));
+            set_comment(&again, &mut edits, new, &stream.comment_text(old));
         }
         assert_eq!(*edits.apply(&new), input);
     }

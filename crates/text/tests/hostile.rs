@@ -341,7 +341,7 @@ fn duplicate_keys_are_found_with_their_place() {
 fn comments_that_go_yaml_drops_are_listed() {
     let source = "%YAML 1.1 # one\n---\na: [ # two\n  b # three\n  ]\n";
     let stream = parse(source, &Limits::default()).unwrap();
-    let texts: Vec<&str> = stream
+    let texts: Vec<_> = stream
         .unattached_comments()
         .iter()
         .map(|comment| stream.comment_text(comment))

@@ -243,7 +243,7 @@ impl SecretDocument {
             let encoded = Zeroizing::new(STANDARD.encode(value.plaintext.as_slice()));
             let repeats = |text: &str| text.contains(plain) || text.contains(encoded.as_str());
             let path = value.path.clone();
-            if let Some(comment) = comments.iter().find(|c| repeats(stream.comment_text(c))) {
+            if let Some(comment) = comments.iter().find(|c| repeats(&stream.comment_text(c))) {
                 return Err(SealManifestError::Repeated {
                     line: stream.line_column(comment.span.start).0,
                     what: "the comment".to_owned(),

@@ -3,32 +3,7 @@
 use std::ops::Range;
 
 use super::emit::{emit_entry, emit_json};
-use super::{Chomping, Edits, Kind, Node, NodeId, Stream, Style, Value, quote};
-
-/// Why an entry was not added or removed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum EntryError {
-    /// There is no such document.
-    #[error("the file has no document number {}", .0 + 1)]
-    NoDocument(usize),
-    /// The document's root is a sequence, a scalar or an alias.
-    #[error("line {line}, column {column}: the document is not a mapping")]
-    NotAMapping {
-        /// 1-based.
-        line: usize,
-        /// 1-based, in characters.
-        column: usize,
-    },
-    /// The file ends in a block scalar without a line break, and the entry in another one.
-    #[error("line {line}, column {column}: end the last line of this block with a line break")]
-    OpenBlock {
-        /// 1-based.
-        line: usize,
-        /// 1-based, in characters.
-        column: usize,
-    },
-}
+use super::{Chomping, Edits, EntryError, Kind, Node, NodeId, Stream, Style, Value, quote};
 
 /// Puts `key: value` as the last entry of a document's root mapping.
 ///

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use super::chars::first_forbidden;
 use super::event::{Event, EventKind, EventParser};
 use super::scanner::Piece;
-use super::{Comment, Document, Kind, Limits, Node, NodeId, ParseError, Stream, Style};
+use super::{Comment, Document, Kind, Limits, Node, NodeId, ParseError, Stream, Style, Syntax};
 
 pub(super) fn compose<'s>(source: &'s str, limits: &Limits) -> Result<Stream<'s>, ParseError> {
     if source.len() > limits.max_bytes {
@@ -78,6 +78,7 @@ impl<'s> Composer<'_, 's> {
         }
         let unattached = self.unattached(&documents);
         Ok(Stream {
+            syntax: Syntax::Yaml,
             source: self.source,
             nodes: self.nodes,
             documents,

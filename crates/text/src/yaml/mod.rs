@@ -19,7 +19,6 @@ mod chars;
 mod compose;
 mod edit;
 mod emit;
-mod error;
 mod event;
 mod expand;
 mod quote;
@@ -29,19 +28,20 @@ mod scan_scalar;
 mod scan_tag;
 mod scanner;
 mod timestamp;
-mod tree;
 
-pub use append::{EntryError, append_entry, remove_entry};
-pub use edit::{
-    Edits, OverlapError, item_to_comment, set_comment, set_scalar, set_scalar_raw, set_token,
-};
-pub use emit::{Value, emit, emit_scalar};
-pub use error::{ExpandError, ParseError, ResolveError};
-pub use expand::expand_alias;
-pub use resolve::{Scalar, Timestamp, resolve_plain};
-pub use tree::{
+pub use crate::edits::{Edits, OverlapError};
+pub use crate::error::{EntryError, ExpandError, ParseError, ResolveError};
+pub use crate::tree::{
     Block, Chomping, Comment, Document, DuplicateKey, Kind, Limits, Node, NodeId, Stream, Style,
+    Syntax,
 };
+pub use crate::value::{Scalar, Timestamp, Value};
+pub use append::{append_entry, remove_entry};
+pub use edit::{item_to_comment, set_comment, set_scalar, set_scalar_raw, set_token};
+pub use emit::{emit, emit_scalar};
+pub use expand::expand_alias;
+pub(crate) use resolve::resolve;
+pub use resolve::resolve_plain;
 
 /// Parses a YAML stream of any number of documents.
 ///
@@ -53,5 +53,5 @@ pub fn parse<'s>(source: &'s str, limits: &Limits) -> Result<Stream<'s>, ParseEr
 
 /// Parses bytes; refuses UTF-16 and invalid UTF-8 with a reason that says so.
 pub fn parse_bytes<'s>(source: &'s [u8], limits: &Limits) -> Result<Stream<'s>, ParseError> {
-    parse(error::text_of(source)?, limits)
+    parse(crate::error::text_of(source)?, limits)
 }

@@ -5,61 +5,7 @@
 use std::borrow::Cow;
 
 use super::timestamp::parse_timestamp;
-use super::{Kind, Node, NodeId, ResolveError, Stream, Style};
-
-/// A point in time in Go's `time.RFC3339Nano` form.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Timestamp {
-    /// As Go prints it: fraction without trailing zeros, `Z` or offset.
-    pub rfc3339: String,
-}
-
-/// What go-yaml v3 decodes a scalar to when nothing says which type is wanted.
-#[derive(Clone, PartialEq)]
-pub enum Scalar<'a> {
-    /// `null`, `~`, nothing.
-    Null,
-    /// `true`, `false`.
-    Bool(bool),
-    /// Fits into 64 bits with sign.
-    Int(i64),
-    /// Only fits without sign.
-    Uint(u64),
-    /// Floats, and integers beyond 64 bits.
-    Float(f64),
-    /// Dates and times.
-    Timestamp(Timestamp),
-    /// Everything else.
-    Str(Cow<'a, str>),
-    /// `<<`; decodes to the string `<<` as a value.
-    Merge,
-    /// `!!binary`, decoded.
-    Binary(Vec<u8>),
-}
-
-impl std::fmt::Debug for Scalar<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.tag())?;
-        f.write_str("(..)")
-    }
-}
-
-impl Scalar<'_> {
-    /// go-yaml's short tag: `!!str`, `!!int`, ...
-    #[must_use]
-    pub fn tag(&self) -> &'static str {
-        match self {
-            Self::Null => "!!null",
-            Self::Bool(_) => "!!bool",
-            Self::Int(_) | Self::Uint(_) => "!!int",
-            Self::Float(_) => "!!float",
-            Self::Timestamp(_) => "!!timestamp",
-            Self::Str(_) => "!!str",
-            Self::Merge => "!!merge",
-            Self::Binary(_) => "!!binary",
-        }
-    }
-}
+use super::{Kind, Node, NodeId, ResolveError, Scalar, Stream, Style, Timestamp};
 
 /// Resolves plain text without a tag.
 #[must_use]
@@ -89,48 +35,6 @@ impl Node<'_> {
 }
 
 impl Stream<'_> {
-    /// What go-yaml v3 decodes a scalar to, its explicit tag included. An alias stands for its
-    /// target. Collections are an error.
-    pub fn resolve(&self, id: NodeId) -> Result<Scalar<'_>, ResolveError> {
-        let node = self.node(self.target(id));
-        let failed = |reason: String| ResolveError {
-            line: node.line_number(),
-            column: node.column_number(),
-            reason,
-        };
-        if node.kind != Kind::Scalar {
-            return Err(failed(
-                "expected a scalar, found a mapping or sequence".to_owned(),
-            ));
-        }
-        let text = node.value.as_ref();
-        let Some(tag) = node.short_tag() else {
-            if node.style != Style::Plain {
-                return Ok(Scalar::Str(Cow::Borrowed(text)));
-            }
-            return Ok(resolve_plain(text));
-        };
-        let found = match tag.as_ref() {
-            "!!str" => return Ok(Scalar::Str(Cow::Borrowed(text))),
-            "!!binary" => {
-                return decode_base64(text)
-                    .map(Scalar::Binary)
-                    .ok_or_else(|| failed("the !!binary value is not valid base64".to_owned()));
-            }
-            "!!bool" | "!!int" | "!!float" | "!!null" => resolve_untagged(text, false),
-            "!!timestamp" => resolve_untagged(text, true),
-            _ => return Ok(Scalar::Str(Cow::Borrowed(text))),
-        };
-        match found {
-            Scalar::Int(value) if tag == "!!float" => Ok(Scalar::Float(value as f64)),
-            found if found.tag() == tag => Ok(found),
-            found => Err(failed(format!(
-                "cannot read a value of type {} as {tag}",
-                found.tag()
-            ))),
-        }
-    }
-
     /// go-yaml's `ShortTag`: the explicit tag, or the one that the value resolves to.
     #[must_use]
     pub fn short_tag(&self, id: NodeId) -> Cow<'_, str> {
@@ -145,6 +49,48 @@ impl Stream<'_> {
             Kind::Scalar if node.style != Style::Plain => Cow::Borrowed("!!str"),
             Kind::Scalar => Cow::Borrowed(resolve_plain(&node.value).tag()),
         }
+    }
+}
+
+/// What go-yaml v3 decodes a scalar to, its explicit tag included. An alias stands for its
+/// target. Collections are an error.
+pub(crate) fn resolve<'a>(stream: &'a Stream<'_>, id: NodeId) -> Result<Scalar<'a>, ResolveError> {
+    let node = stream.node(stream.target(id));
+    let failed = |reason: String| ResolveError {
+        line: node.line_number(),
+        column: node.column_number(),
+        reason,
+    };
+    if node.kind != Kind::Scalar {
+        return Err(failed(
+            "expected a scalar, found a mapping or sequence".to_owned(),
+        ));
+    }
+    let text = node.value.as_ref();
+    let Some(tag) = node.short_tag() else {
+        if node.style != Style::Plain {
+            return Ok(Scalar::Str(Cow::Borrowed(text)));
+        }
+        return Ok(resolve_plain(text));
+    };
+    let found = match tag.as_ref() {
+        "!!str" => return Ok(Scalar::Str(Cow::Borrowed(text))),
+        "!!binary" => {
+            return decode_base64(text)
+                .map(Scalar::Binary)
+                .ok_or_else(|| failed("the !!binary value is not valid base64".to_owned()));
+        }
+        "!!bool" | "!!int" | "!!float" | "!!null" => resolve_untagged(text, false),
+        "!!timestamp" => resolve_untagged(text, true),
+        _ => return Ok(Scalar::Str(Cow::Borrowed(text))),
+    };
+    match found {
+        Scalar::Int(value) if tag == "!!float" => Ok(Scalar::Float(value as f64)),
+        found if found.tag() == tag => Ok(found),
+        found => Err(failed(format!(
+            "cannot read a value of type {} as {tag}",
+            found.tag()
+        ))),
     }
 }
 

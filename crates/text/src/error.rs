@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Why a text is not YAML that this crate takes.
+/// Why a text is not what this crate takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ParseError {
@@ -76,6 +76,31 @@ pub enum ExpandError {
         column: usize,
         /// In nodes.
         limit: usize,
+    },
+}
+
+/// Why an entry was not added or removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EntryError {
+    /// There is no such document.
+    #[error("the file has no document number {}", .0 + 1)]
+    NoDocument(usize),
+    /// The document's root is a sequence, a scalar or an alias.
+    #[error("line {line}, column {column}: the document is not a mapping")]
+    NotAMapping {
+        /// 1-based.
+        line: usize,
+        /// 1-based, in characters.
+        column: usize,
+    },
+    /// The file ends in a block scalar without a line break, and the entry in another one.
+    #[error("line {line}, column {column}: end the last line of this block with a line break")]
+    OpenBlock {
+        /// 1-based.
+        line: usize,
+        /// 1-based, in characters.
+        column: usize,
     },
 }
 

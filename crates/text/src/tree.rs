@@ -4,7 +4,23 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 
-/// Bounds on what [`super::parse`] takes. Lengths are in bytes, counts in nodes.
+use crate::value::Scalar;
+use crate::yaml::{self, ResolveError};
+
+/// What a [`Stream`] was parsed as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Syntax {
+    /// [`crate::yaml::parse`].
+    Yaml,
+    /// [`crate::json::parse`].
+    Json,
+    /// [`crate::dotenv::parse`].
+    Dotenv,
+    /// [`crate::ini::parse`].
+    Ini,
+}
+
+/// Bounds on what the parsers take. Lengths are in bytes, counts in nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Deepest nesting of collections. go-yaml itself stops at 10,000.
@@ -72,7 +88,8 @@ pub enum Style {
     Folded,
 }
 
-/// One comment line: from `#` to before the line break.
+/// One comment: from `#` (in INI files also `;`) to before the line break. In YAML and dotenv files one line;
+/// in INI files all the lines that stand together.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Comment {
     /// Where the comment is, its `#` included.
@@ -184,6 +201,7 @@ pub struct Document {
 /// A parsed stream.
 #[derive(Debug, Clone)]
 pub struct Stream<'s> {
+    pub(crate) syntax: Syntax,
     pub(crate) source: &'s str,
     pub(crate) nodes: Vec<Node<'s>>,
     pub(crate) documents: Vec<Document>,
@@ -224,10 +242,24 @@ impl<'s> Stream<'s> {
         self.source
     }
 
-    /// The text of a comment after its `#`.
+    /// What the source was parsed as.
     #[must_use]
-    pub fn comment_text(&self, comment: &Comment) -> &'s str {
-        &self.source[comment.span.start + 1..comment.span.end]
+    pub fn syntax(&self) -> Syntax {
+        self.syntax
+    }
+
+    /// The text of a comment without its marker. A comment of an INI file may have several lines.
+    #[must_use]
+    pub fn comment_text(&self, comment: &Comment) -> Cow<'s, str> {
+        let written = &self.source[comment.span.clone()];
+        Cow::Borrowed(&written[1..])
+    }
+
+    /// What a scalar means: for YAML what go-yaml v3 decodes it to, its explicit tag included, and
+    /// an alias stands for its target; for JSON what sops 3.13.3 takes it for; the values of dotenv
+    /// and INI files are strings. Collections are an error.
+    pub fn resolve(&self, id: NodeId) -> Result<Scalar<'_>, ResolveError> {
+        yaml::resolve(self, id)
     }
 
     /// The comments that go-yaml reads and attributes to no node (behind `[` or `{`, in a directive,
@@ -240,11 +272,11 @@ impl<'s> Stream<'s> {
     /// The 1-based line and column, in characters, of a byte offset.
     #[must_use]
     pub fn line_column(&self, offset: usize) -> (usize, usize) {
-        super::error::line_column(self.source, offset)
+        crate::error::line_column(self.source, offset)
     }
 
     /// The 0-based column, in characters, of a byte offset.
-    pub(super) fn column(&self, offset: usize) -> usize {
+    pub(crate) fn column(&self, offset: usize) -> usize {
         let before = &self.source[..offset];
         let line = before.rfind(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}']);
         let line = line.map_or(before, |at| &before[at..]);
