@@ -1,13 +1,16 @@
-//! A client for the parts of the Vault API that stores use: KV reads and the token's own state.
+//! A client for the parts of the Vault API that stores and keys use: KV reads, the token's own state,
+//! and the writes that [`crate::transit`] is made of.
 //!
 //! Works with HashiCorp Vault and OpenBao, which share this API.
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Certificate, Client, Response, StatusCode, Url};
+use bytes::Bytes;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Certificate, Client, RequestBuilder, Response, StatusCode, Url};
 use selkie_secret::{SecretBytes, SecretString};
 use serde::Deserialize;
 
@@ -31,6 +34,17 @@ pub struct VaultConfig {
     pub timeout: Duration,
     /// How often a request that failed with 412 or a server error is sent again, and after which wait.
     pub retries: Retries,
+}
+
+/// How to reach the server, where it is not by name and with the usual checks.
+#[derive(Debug, Default)]
+pub struct VaultConnection<'a> {
+    /// The server's name and the only addresses that it is sought at (see [`crate::endpoint`]).
+    pub pinned: Option<(&'a str, &'a [SocketAddr])>,
+    /// A certificate and its private key in PEM, shown to the server.
+    pub client_pem: Option<SecretBytes>,
+    /// Takes any certificate of the server's: whoever is in between can read the token.
+    pub skip_verify: bool,
 }
 
 /// How a failed request is sent again.
@@ -62,6 +76,11 @@ pub enum VaultSetupError {
     /// The CA bundle holds no certificate that can be read.
     #[error("the CA bundle holds no PEM certificate that can be read")]
     CaBundle,
+    /// The client's own certificate cannot be read.
+    #[error(
+        "the client certificate and key cannot be read: both have to be PEM, and belong together"
+    )]
+    ClientCertificate,
     /// TLS could not be set up.
     #[error("TLS cannot be set up: {0}")]
     Tls(String),
@@ -182,6 +201,15 @@ pub struct VaultClient {
 impl VaultClient {
     /// Makes a client; sends nothing. Without a token, requests carry none (a proxy adds one).
     pub fn new(config: &VaultConfig, token: Option<SecretString>) -> Result<Self, VaultSetupError> {
+        Self::connected(config, token, &VaultConnection::default())
+    }
+
+    /// Makes a client that reaches the server in its own way; sends nothing.
+    pub fn connected(
+        config: &VaultConfig,
+        token: Option<SecretString>,
+        connection: &VaultConnection<'_>,
+    ) -> Result<Self, VaultSetupError> {
         let base = Url::parse(&config.server).map_err(|_| VaultSetupError::Server)?;
         if !matches!(base.scheme(), "http" | "https") || base.cannot_be_a_base() {
             return Err(VaultSetupError::Server);
@@ -199,6 +227,17 @@ impl VaultClient {
                 return Err(VaultSetupError::CaBundle);
             }
             builder = builder.tls_certs_only(certificates);
+        }
+        if let Some((name, addresses)) = connection.pinned {
+            builder = builder.resolve_to_addrs(name, addresses);
+        }
+        if let Some(pem) = &connection.client_pem {
+            let identity = reqwest::Identity::from_pem(pem.expose())
+                .map_err(|_| VaultSetupError::ClientCertificate)?;
+            builder = builder.identity(identity);
+        }
+        if connection.skip_verify {
+            builder = builder.tls_danger_accept_invalid_certs(true);
         }
         let http = builder
             .build()
@@ -236,11 +275,35 @@ impl VaultClient {
         self.get(self.url(path)?, path).await.map(drop)
     }
 
-    /// Sends the request, and again as the retry settings say.
+    /// Sends a JSON body to `path` by PUT and returns the whole JSON answer.
+    pub(crate) async fn write(
+        &self,
+        path: &str,
+        body: SecretBytes,
+    ) -> Result<SecretBytes, VaultError> {
+        let body = Bytes::from_owner(Exposed(body));
+        let request = self
+            .http
+            .put(self.url(path)?)
+            .header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let again = || request.try_clone().map(|again| again.body(body.clone()));
+        let response = self.send(again, path).await?;
+        self.body(response, path).await
+    }
+
     async fn get(&self, url: Url, path: &str) -> Result<Response, VaultError> {
+        self.send(|| Some(self.http.get(url.clone())), path).await
+    }
+
+    /// Sends the request, and again as the retry settings say.
+    async fn send(
+        &self,
+        request: impl Fn() -> Option<RequestBuilder>,
+        path: &str,
+    ) -> Result<Response, VaultError> {
         let mut left = self.retries.count;
         loop {
-            let answer = self.get_once(url.clone(), path).await;
+            let answer = self.send_once(request(), path).await;
             match answer {
                 Err(
                     VaultError::Status { status: 412, .. }
@@ -254,10 +317,14 @@ impl VaultClient {
         }
     }
 
-    async fn get_once(&self, url: Url, path: &str) -> Result<Response, VaultError> {
-        let response = self
-            .http
-            .get(url)
+    async fn send_once(
+        &self,
+        request: Option<RequestBuilder>,
+        path: &str,
+    ) -> Result<Response, VaultError> {
+        let request =
+            request.ok_or_else(|| self.malformed(path, "it cannot be asked for again"))?;
+        let response = request
             .send()
             .await
             .map_err(|error| self.transport(&error))?;
@@ -415,6 +482,15 @@ fn default_headers(
         headers.insert("x-vault-token", value);
     }
     Ok(headers)
+}
+
+/// A body that is cleared when the connection is done with it.
+struct Exposed(SecretBytes);
+
+impl AsRef<[u8]> for Exposed {
+    fn as_ref(&self) -> &[u8] {
+        self.0.expose()
+    }
 }
 
 enum Body {
