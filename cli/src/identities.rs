@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 
 use selkie_keys::age::{AgeIdentities, IdentitySource};
 use selkie_secret::{SecretBytes, SecretString};
-use selkie_sops::{DataKey, DataKeySource, KeyEntry, KeyKind, UnwrapError};
+use selkie_sops::{DataKeySource, KeyEntry, KeyKind, UnwrapError};
+use zeroize::Zeroizing;
 
 use crate::environment::Environment;
 use crate::shell_words;
@@ -74,7 +75,7 @@ impl Identities {
     }
 
     /// Asks the command for the identity of one recipient (sops 3.12 and later tell it which).
-    fn ask(&self, command: &str, entry: &KeyEntry) -> Result<DataKey, UnwrapError> {
+    fn ask(&self, command: &str, entry: &KeyEntry) -> Result<Zeroizing<Vec<u8>>, UnwrapError> {
         let recipient = entry.field("recipient").unwrap_or_default();
         let known = self
             .asked
@@ -102,7 +103,7 @@ impl DataKeySource for Identities {
         self.pool.fits(entry)
     }
 
-    fn unwrap_key(&self, entry: &KeyEntry) -> Result<DataKey, UnwrapError> {
+    fn unwrap_key(&self, entry: &KeyEntry) -> Result<Zeroizing<Vec<u8>>, UnwrapError> {
         let own = self.pool.unwrap_key(entry);
         match (&own, &self.command) {
             (Err(UnwrapError::NotMine), Some(command)) if entry.kind == KeyKind::Age => {

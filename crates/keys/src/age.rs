@@ -1,5 +1,6 @@
 //! age: X25519 recipients and identities (sops-format.md 8.1, 9).
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Read as _;
 use std::str::FromStr;
@@ -7,7 +8,7 @@ use std::str::FromStr;
 use ::age::secrecy::ExposeSecret as _;
 use ::age::{DecryptError, Decryptor, armor::ArmoredReader, x25519};
 use selkie_secret::SecretString;
-use selkie_sops::{DataKey, DataKeySource, KeyEntry, KeyKind, MasterKey, UnwrapError, WrapError};
+use selkie_sops::{DataKeySource, KeyEntry, KeyKind, MasterKey, UnwrapError, WrapError};
 use zeroize::Zeroizing;
 
 /// A recipient `age1...`: a public key that a data key is wrapped for.
@@ -139,13 +140,12 @@ impl MasterKey for AgeRecipient {
     }
 
     /// Wraps for this recipient alone: sops reads one age file per entry (sops-format.md 8.1).
-    fn wrap(&self, key: &DataKey) -> Result<KeyEntry, WrapError> {
-        let armor =
-            ::age::encrypt_and_armor(&self.key, key.expose()).map_err(|error| WrapError {
-                kind: KeyKind::Age,
-                id: self.text.clone(),
-                reason: error.to_string(),
-            })?;
+    fn wrap(&self, secret: &[u8]) -> Result<KeyEntry, WrapError> {
+        let armor = ::age::encrypt_and_armor(&self.key, secret).map_err(|error| WrapError {
+            kind: KeyKind::Age,
+            id: self.text.clone(),
+            reason: error.to_string(),
+        })?;
         // The crate writes the platform's line ends; the final one is part of the text.
         let armor = armor.replace('\r', "");
         Ok(KeyEntry {
@@ -154,9 +154,13 @@ impl MasterKey for AgeRecipient {
                 ("enc".to_owned(), armor),
                 ("recipient".to_owned(), self.text.clone()),
             ],
+            context: BTreeMap::new(),
         })
     }
 }
+
+/// More bytes than any wrapped secret has (a share has 33).
+const MAX_WRAPPED: usize = 64;
 
 /// A place that identities were looked for in, and what it held.
 pub struct IdentitySource {
@@ -273,7 +277,7 @@ impl DataKeySource for AgeIdentities {
         entry.kind == KeyKind::Age && self.recipients().any(|own| own == recipient)
     }
 
-    fn unwrap_key(&self, entry: &KeyEntry) -> Result<DataKey, UnwrapError> {
+    fn unwrap_key(&self, entry: &KeyEntry) -> Result<Zeroizing<Vec<u8>>, UnwrapError> {
         if entry.kind != KeyKind::Age {
             return Err(UnwrapError::Unsupported(entry.kind));
         }
@@ -299,14 +303,14 @@ impl DataKeySource for AgeIdentities {
             DecryptError::InvalidMac => failed("the header of its enc field was changed"),
             _ => failed("its enc field does not decrypt"),
         })?;
-        // One byte more than a data key has, so that a longer one is noticed.
-        let mut key = Zeroizing::new(Vec::with_capacity(selkie_sops::DATA_KEY_LEN + 1));
+        // What was wrapped is a data key or a share; the bound keeps a forged entry from filling memory.
+        let mut secret = Zeroizing::new(Vec::with_capacity(MAX_WRAPPED));
         reader
             .by_ref()
-            .take(selkie_sops::DATA_KEY_LEN as u64 + 1)
-            .read_to_end(&mut key)
+            .take(MAX_WRAPPED as u64)
+            .read_to_end(&mut secret)
             .map_err(|_| failed("its enc field does not decrypt"))?;
-        DataKey::from_bytes(&key).map_err(|error| UnwrapError::Failed(error.to_string()))
+        Ok(secret)
     }
 }
 
@@ -381,6 +385,7 @@ F9DfVk7JiONM7rHYQB6hRaV8oatoLff+gURUDTIkbs14TKy7QCBHxg==
                 ("enc".to_owned(), enc.to_owned()),
                 ("recipient".to_owned(), recipient.to_owned()),
             ],
+            context: BTreeMap::new(),
         }
     }
 
@@ -388,7 +393,7 @@ F9DfVk7JiONM7rHYQB6hRaV8oatoLff+gURUDTIkbs14TKy7QCBHxg==
     fn an_entry_of_real_sops_unwraps() {
         let own = AgeIdentities::from_sources(vec![source("a", SECRET)]);
         let key = own.unwrap_key(&entry(PUBLIC, ENC)).unwrap();
-        assert_eq!(key.expose().to_vec(), (0..32).collect::<Vec<u8>>());
+        assert_eq!(key.to_vec(), (0..32).collect::<Vec<u8>>());
         assert!(own.fits(&entry(PUBLIC, ENC)));
         // The recipient is a hint only, and the armor may be indented or lack its newline.
         assert!(!own.fits(&entry("age1other", ENC)));
@@ -398,15 +403,14 @@ F9DfVk7JiONM7rHYQB6hRaV8oatoLff+gURUDTIkbs14TKy7QCBHxg==
     #[test]
     fn what_we_wrap_is_one_armored_age_file_for_one_recipient() {
         let recipient: AgeRecipient = PUBLIC.parse().unwrap();
-        let key = DataKey::from_bytes(&[9; 32]).unwrap();
-        let wrapped = recipient.wrap(&key).unwrap();
+        let wrapped = recipient.wrap(&[9; 33]).unwrap();
         assert_eq!(wrapped.field("recipient"), Some(PUBLIC));
         let enc = wrapped.field("enc").unwrap();
         assert!(enc.starts_with("-----BEGIN AGE ENCRYPTED FILE-----\n"));
         assert!(enc.ends_with("-----END AGE ENCRYPTED FILE-----\n"));
         assert!(enc.lines().all(|line| line.len() <= 64));
         let own = AgeIdentities::from_sources(vec![source("a", SECRET)]);
-        assert_eq!(own.unwrap_key(&wrapped).unwrap().expose(), &[9; 32]);
+        assert_eq!(own.unwrap_key(&wrapped).unwrap().to_vec(), [9; 33]);
         let other = GeneratedKey::generate();
         let other = AgeIdentities::from_sources(vec![source(
             "b",
@@ -432,6 +436,7 @@ F9DfVk7JiONM7rHYQB6hRaV8oatoLff+gURUDTIkbs14TKy7QCBHxg==
         let kms = KeyEntry {
             kind: KeyKind::Kms,
             fields: Vec::new(),
+            context: BTreeMap::new(),
         };
         assert_eq!(
             own.unwrap_key(&kms).unwrap_err(),

@@ -6,11 +6,12 @@ use selkie_text::yaml::{self, Edits, NodeId, Stream};
 
 use crate::cipher::{Cipher, Ivs, Kind};
 use crate::decrypt::DecryptError;
-use crate::encrypt::{Encrypted, encrypt_value, timestamp};
+use crate::encrypt::{Encrypted, encrypt_value};
 use crate::keys::{DataKeySource, RandomError};
 use crate::mac::Mac;
 use crate::metadata::{self, Metadata};
 use crate::open::{self, Opened};
+use crate::rfc3339;
 use crate::tree::{self, TreeError};
 
 /// How forgotten leaves are added.
@@ -128,7 +129,7 @@ pub fn add_clear(
     if !options.ignore_mac {
         open::check_mac(&metadata, &cipher, &before.finish()).map_err(AddClearError::Mac)?;
     }
-    let now = timestamp(options.now);
+    let now = rfc3339::of(options.now);
     let mac = cipher.encrypt(after.finish().as_bytes(), &now, Kind::Str, &mut ivs)?;
     let mut written = HashSet::new();
     for block in metadata::blocks(&stream).map_err(DecryptError::from)? {

@@ -17,6 +17,7 @@ use crate::mac::Mac;
 use crate::manifest::{self, CheckError, RepeatedValue};
 use crate::metadata::{self, Metadata, MetadataError, NewMetadata};
 use crate::open::{self, OpenError, Opened};
+use crate::rfc3339;
 use crate::selection::Selection;
 use crate::tree::{self, SOPS_KEY, TreeError, What};
 use crate::value::Value;
@@ -479,9 +480,9 @@ fn append_metadata(
     let keys: Vec<KeyEntry> = plan
         .recipients
         .iter()
-        .map(|recipient| recipient.wrap(key))
+        .map(|recipient| recipient.wrap(key.expose()))
         .collect::<Result<_, _>>()?;
-    let now = timestamp(plan.now);
+    let now = rfc3339::of(plan.now);
     let mac = Cipher::new(key).encrypt(mac.as_bytes(), &now, Kind::Str, ivs)?;
     let block = NewMetadata {
         keys: &keys,
@@ -498,11 +499,6 @@ fn append_metadata(
         }
     }
     Ok(())
-}
-
-/// Returns a time as the metadata holds it: UTC, whole seconds.
-pub(crate) fn timestamp(now: jiff::Timestamp) -> String {
-    now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// Second pass, on the text with ciphertext and metadata: encrypts the comments where they stand

@@ -20,27 +20,23 @@ impl MasterKey for ClearKey {
         "age1clear"
     }
 
-    fn wrap(&self, key: &DataKey) -> Result<KeyEntry, WrapError> {
+    fn wrap(&self, secret: &[u8]) -> Result<KeyEntry, WrapError> {
         Ok(KeyEntry {
             kind: KeyKind::Age,
             fields: vec![
                 ("recipient".to_owned(), "age1clear".to_owned()),
-                (
-                    "enc".to_owned(),
-                    BASE64_STANDARD.encode(key.expose()) + "\n",
-                ),
+                ("enc".to_owned(), BASE64_STANDARD.encode(secret) + "\n"),
             ],
+            context: Default::default(),
         })
     }
 }
 
 impl DataKeySource for ClearKey {
-    fn unwrap_key(&self, entry: &KeyEntry) -> Result<DataKey, UnwrapError> {
+    fn unwrap_key(&self, entry: &KeyEntry) -> Result<Zeroizing<Vec<u8>>, UnwrapError> {
         let text = entry.field("enc").unwrap_or_default().trim();
-        let bytes = BASE64_STANDARD
-            .decode(text)
-            .map_err(|_| UnwrapError::NotMine)?;
-        DataKey::from_bytes(&bytes).map_err(|e| UnwrapError::Failed(e.to_string()))
+        let bytes = BASE64_STANDARD.decode(text);
+        bytes.map(Zeroizing::new).map_err(|_| UnwrapError::NotMine)
     }
 }
 

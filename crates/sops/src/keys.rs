@@ -1,5 +1,6 @@
 //! The data key of a file, and the joint to what wraps it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use zeroize::Zeroizing;
@@ -82,6 +83,11 @@ impl KeyKind {
         Self::Age,
     ];
 
+    /// Returns the kind of a list of the metadata block, by its name.
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
     /// Returns the name of the list in the metadata block.
     pub fn name(self) -> &'static str {
         match self {
@@ -122,6 +128,8 @@ pub struct KeyEntry {
     pub kind: KeyKind,
     /// Its scalar fields by lower-case name, as found; `enc` is the wrapped key.
     pub fields: Vec<(String, String)>,
+    /// The encryption context of a `kms` entry; empty for every other kind.
+    pub context: BTreeMap<String, String>,
 }
 
 impl KeyEntry {
@@ -151,8 +159,10 @@ pub trait MasterKey {
     /// Returns what names the key in messages and in comparisons; not secret.
     fn id(&self) -> &str;
 
-    /// Wraps `key`, and returns the entry to store. Every master key of a file must succeed.
-    fn wrap(&self, key: &DataKey) -> Result<KeyEntry, WrapError>;
+    /// Wraps `secret` and returns the entry to store. Every master key of a file must succeed.
+    ///
+    /// `secret` is the data key of 32 bytes, or a key group's share of it, of 33 (sops-format.md 10).
+    fn wrap(&self, secret: &[u8]) -> Result<KeyEntry, WrapError>;
 }
 
 /// Why a data key could not be wrapped.
@@ -175,10 +185,11 @@ pub trait DataKeySource {
         true
     }
 
-    /// Unwraps one entry. Called for each entry in decryption order until one succeeds.
+    /// Unwraps one entry, and returns what was wrapped: a data key or a share, of any length; the
+    /// caller checks it. Called for each entry in decryption order until one succeeds.
     ///
     /// Returns [`UnwrapError::NotMine`] for an entry that this source has no key for.
-    fn unwrap_key(&self, entry: &KeyEntry) -> Result<DataKey, UnwrapError>;
+    fn unwrap_key(&self, entry: &KeyEntry) -> Result<Zeroizing<Vec<u8>>, UnwrapError>;
 }
 
 /// Why an entry did not yield the data key.
@@ -222,6 +233,7 @@ mod tests {
                 ("engine_path".to_owned(), "sops".to_owned()),
                 ("enc".to_owned(), "vault:v1:x".to_owned()),
             ],
+            context: BTreeMap::new(),
         };
         assert_eq!(entry.id(), "https://v:8200/sops/k");
         assert_eq!(entry.field("enc"), Some("vault:v1:x"));

@@ -17,6 +17,7 @@ mod config;
 mod decrypt;
 mod encrypt;
 mod extract;
+mod key_spec;
 mod keys;
 mod mac;
 pub mod manifest;
@@ -36,6 +37,7 @@ pub use encrypt::{
     AlreadyEncrypted, ClearLeaf, EncryptError, EncryptPlan, Encrypted, Encryption, encrypt,
 };
 pub use extract::{ExtractError, ExtractPath, ExtractPathError, extract};
+pub use key_spec::{KeySpec, KeySpecError, KmsSpec};
 pub use keys::{
     DATA_KEY_LEN, DataKey, DataKeyLengthError, DataKeySource, KeyEntry, KeyKind, MasterKey,
     RandomError, UnwrapError, WrapError,

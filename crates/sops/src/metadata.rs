@@ -1,6 +1,8 @@
 //! The metadata block: reading what every version wrote, writing what 3.13 writes
 //! (sops-format.md 7).
 
+use std::collections::BTreeMap;
+
 use selkie_text::yaml::{self, Kind, NodeId, Scalar, Stream, Style};
 
 use crate::keys::{KeyEntry, KeyKind};
@@ -182,10 +184,18 @@ impl NewMetadata<'_> {
                 .iter()
                 .filter(|entry| entry.kind == kind)
                 .map(|entry| {
-                    let mut entry = entry.fields.clone();
-                    entry.sort();
-                    let pairs = entry.into_iter().map(|(k, v)| (k, yaml::Value::Str(v)));
-                    yaml::Value::Map(pairs.collect())
+                    let mut fields = entry.fields.clone();
+                    fields.sort();
+                    let pairs = fields.into_iter().map(|(k, v)| (k, yaml::Value::Str(v)));
+                    let mut pairs: Vec<_> = pairs.collect();
+                    if !entry.context.is_empty() {
+                        let context = entry.context.iter();
+                        let context =
+                            context.map(|(k, v)| (k.clone(), yaml::Value::Str(v.clone())));
+                        pairs.push(("context".to_owned(), yaml::Value::Map(context.collect())));
+                        pairs.sort_by(|one, two| one.0.cmp(&two.0));
+                    }
+                    yaml::Value::Map(pairs)
                 })
                 .collect();
             if !entries.is_empty() {
@@ -360,19 +370,20 @@ fn elements(stream: &Stream<'_>, list: NodeId, name: &str) -> Result<Vec<NodeId>
     Ok(found)
 }
 
-/// Reads one entry. A nested mapping (`context` of kms) gives fields named `context.KEY`.
+/// Reads one entry; the one nested mapping it may hold is the `context` of kms.
 fn read_entry(stream: &Stream<'_>, node: NodeId, kind: KeyKind) -> Result<KeyEntry, MetadataError> {
     let mut entry = KeyEntry {
         kind,
         fields: Vec::new(),
+        context: BTreeMap::new(),
     };
     for (name, value) in Fields::of(stream, node).pairs {
         if stream.node(value).kind == Kind::Mapping {
             for (key, inner) in stream.entries(value) {
                 let key = tree::key_text(stream, key);
                 let inner = text(stream, stream.target(inner));
-                if let (Some(key), Some(inner)) = (key, inner) {
-                    entry.fields.push((format!("{name}.{key}"), inner));
+                if let (Some(key), Some(inner), "context") = (key, inner, name.as_str()) {
+                    entry.context.insert(key.into_owned(), inner);
                 }
             }
             continue;
@@ -483,6 +494,7 @@ mod tests {
                 ("recipient".to_owned(), "age1x".to_owned()),
                 ("enc".to_owned(), "e\n".to_owned()),
             ],
+            context: BTreeMap::new(),
         };
         let value = NewMetadata {
             keys: &[entry],

@@ -215,7 +215,12 @@ pub(crate) fn data_key(
     let mut attempts = Vec::new();
     for entry in entries {
         match source.unwrap_key(entry) {
-            Ok(key) => return Ok(key),
+            Ok(secret) => match DataKey::from_bytes(&secret) {
+                Ok(key) => return Ok(key),
+                Err(error) => {
+                    attempts.push((entry.clone(), UnwrapError::Failed(error.to_string())));
+                }
+            },
             Err(error) => attempts.push((entry.clone(), error)),
         }
     }

@@ -16,6 +16,11 @@ pub(crate) fn to_seconds(text: &str) -> Option<String> {
     Some(format!("{}{}", parts.seconds, parts.offset))
 }
 
+/// Returns a time as the metadata holds it: UTC, whole seconds.
+pub(crate) fn of(time: jiff::Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
 struct Parts<'t> {
     /// `YYYY-MM-DDThh:mm:ss`.
     seconds: &'t str,
