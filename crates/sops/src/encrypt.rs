@@ -151,6 +151,9 @@ pub enum EncryptError {
     /// The copy of an alias is too large.
     #[error(transparent)]
     Expand(#[from] yaml::ExpandError),
+    /// Two things that change stand at one place.
+    #[error(transparent)]
+    Overlap(#[from] yaml::OverlapError),
     /// An alias stands for an encrypted value in a place that the rule leaves clear, so its copy
     /// would show the value (sops writes it).
     #[error(
@@ -325,7 +328,7 @@ fn expand_once(
     for alias in aliases {
         yaml::expand_alias(stream, &mut edits, alias)?;
     }
-    Ok(Some(edits.apply(stream.source())))
+    Ok(Some(edits.try_apply(stream.source())?))
 }
 
 /// Refuses to write in clear, as the copy of an alias, what is encrypted at its anchor: by the path
@@ -368,7 +371,7 @@ fn encrypt_stream(stream: &Stream<'_>, plan: &EncryptPlan<'_>) -> Result<Encrypt
     let mut edits = Edits::new();
     let (mac, values, clear) = encrypt_values(stream, plan, &cipher, &mut ivs, &mut edits)?;
     append_metadata(stream, plan, &key, &mac, &mut ivs, &mut edits)?;
-    let text = edits.apply(stream.source());
+    let text = edits.try_apply(stream.source())?;
 
     let layout = yaml::parse(&text, &yaml::Limits::default())
         .map_err(|error| EncryptError::SelfCheck(error.to_string()))?;
@@ -388,7 +391,7 @@ fn encrypt_stream(stream: &Stream<'_>, plan: &EncryptPlan<'_>) -> Result<Encrypt
     let mut text = if edits.is_empty() {
         text
     } else {
-        edits.apply(&text)
+        edits.try_apply(&text)?
     };
     Ok(Encrypted {
         text: std::mem::take(&mut *text),

@@ -370,3 +370,72 @@ fn clear_values_that_an_alias_repeats_and_odd_blocks_are_refused() {
     let added = shared.replace("sops: &s\n", "b: y\nsops: &s\n");
     assert!(crate::add_clear(&added, &ClearKey, &options).is_ok());
 }
+
+/// Each made-up comment would be tried under every container above it.
+#[test]
+fn a_deep_file_of_comments_that_do_not_open_takes_no_hours() {
+    let deep: String = (0..1_000)
+        .map(|level| format!("{}k{level}:\n", " ".repeat(level)))
+        .collect();
+    let margin = " ".repeat(1_000);
+    let source = format!("{deep}{margin}v: x\n{margin}w: y\n");
+    let text = encrypted(&source, &all()).text;
+    let bogus = "#ENC[AES256_GCM,data:AAAA,iv:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=,\
+                 tag:AAAAAAAAAAAAAAAAAAAAAA==,type:comment]\n";
+    let lines = format!("{margin}{bogus}").repeat(2_000);
+    let text = text.replacen(&format!("{margin}w:"), &format!("{lines}{margin}w:"), 1);
+    let start = std::time::Instant::now();
+    let opened = decrypt(&text, &ClearKey, &DecryptOptions::default()).unwrap();
+    assert_eq!(opened.warnings.len(), 2_000);
+    assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
+}
+
+/// go-yaml of another version gives a comment to a container above.
+#[test]
+fn a_comment_opens_under_the_path_of_a_container_above() {
+    let deep: String = (0..40)
+        .map(|level| format!("{}k{level}:\n", " ".repeat(level)))
+        .collect();
+    let text = encrypted(
+        &format!("{deep}{}v: x\nz: y\n# note\n", " ".repeat(40)),
+        &all(),
+    )
+    .text;
+    let at = text.find("#ENC[").unwrap();
+    let end = at + text[at..].find('\n').unwrap() + 1;
+    let comment = text[at..end].to_owned();
+    let text = text[..at].to_owned() + &text[end..];
+    let margin = " ".repeat(40);
+    let text = text.replacen(
+        &format!("{margin}v:"),
+        &format!("{margin}{comment}{margin}v:"),
+        1,
+    );
+    assert!(back(&text).contains(&format!("{margin}# note\n")));
+}
+
+#[test]
+fn a_regex_that_only_selkie_cannot_use_has_an_error_of_its_own() {
+    let text = encrypted("data: x\nb: y\n", &plan("encrypted_regex", "^data$")).text;
+    let text = text.replace("regex: ^data$", r"regex: (\pL{1000}){9}|^data$");
+    let error = decrypt(&text, &ClearKey, &DecryptOptions::default()).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("encrypted_regex: the regular expression"),
+        "{error}"
+    );
+    // One that sops cannot use either matches nothing, as there.
+    let text = text.replace(r"(\pL{1000}){9}|^data$", "(");
+    let error = decrypt(&text, &ClearKey, &DecryptOptions::default()).unwrap_err();
+    assert!(matches!(error, crate::DecryptError::Mac(_)), "{error}");
+}
+
+#[test]
+fn a_rule_with_an_inner_boundary_works() {
+    let text = round("pass: x\nass: y\n", &plan("encrypted_regex", r"\Bass"));
+    assert!(
+        text.starts_with("pass: ENC[") && text.contains("\nass: y\n"),
+        "{text}"
+    );
+}

@@ -79,6 +79,9 @@ pub enum ExtractError {
     /// An alias cannot be written out.
     #[error(transparent)]
     Expand(#[from] yaml::ExpandError),
+    /// Two aliases stand at one place.
+    #[error(transparent)]
+    Overlap(#[from] yaml::OverlapError),
     /// The file has no document, or its first one is no mapping.
     #[error("the first document of the file is not a mapping")]
     NoMapping,
@@ -204,7 +207,10 @@ fn expand_within(
         }
         pending.extend(&stream.node(id).children);
     }
-    Ok((!edits.is_empty()).then(|| edits.apply(stream.source())))
+    if edits.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(edits.try_apply(stream.source())?))
 }
 
 /// Returns a collection as text of its own: flow style as it stands, block style with every line

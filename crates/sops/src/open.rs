@@ -110,13 +110,11 @@ fn open_comment<'w>(
     }
     let mut opened = cipher.decrypt(text, leaf.aad);
     if opened == Err(CipherError::Authentication) {
-        let mut others = leaf.ancestors();
-        others.push(leaf.previous.to_owned());
-        for aad in others {
-            opened = cipher.decrypt(text, &aad);
-            if opened.is_ok() {
-                break;
-            }
+        let others = leaf.other_aads().into_iter();
+        let mut found = others.map(|aad| cipher.decrypt(text, aad));
+        match found.find(Result::is_ok) {
+            Some(found) => opened = found,
+            None => leaf.is_lost(),
         }
     }
     match opened {

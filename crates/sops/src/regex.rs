@@ -6,44 +6,76 @@
 //! class is written as a code point, so that nothing in it can mean something else.
 
 use std::fmt::{self, Write as _};
-use std::iter::Peekable;
 use std::str::Chars;
 
 /// A compiled pattern and its text as the user wrote it.
 #[derive(Clone)]
 pub(crate) struct GoRegex {
     source: String,
-    compiled: regex::Regex,
+    compiled: regex::bytes::Regex,
+    /// It has a `\B`, which also holds inside a character of several bytes.
+    not_boundary: bool,
 }
 
 /// Why a pattern does not compile. The pattern is not secret and is shown.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the regular expression `{pattern}` does not compile: {reason}")]
+#[error("the regular expression `{}` does not compile: {reason}", shown(.pattern))]
 pub struct RegexError {
     /// The pattern as written.
     pub pattern: String,
     /// Why, in one line.
     pub reason: String,
+    /// It may be a pattern of Go all the same: sops may be able to use it, Selkie is not.
+    pub only_here: bool,
 }
+
+/// Returns a pattern for a message: one that somebody made hostile is cut.
+fn shown(pattern: &str) -> String {
+    match pattern.char_indices().nth(SHOWN_PATTERN) {
+        Some((at, _)) => format!("{}...", &pattern[..at]),
+        None => pattern.to_owned(),
+    }
+}
+
+/// So many characters of a pattern are shown.
+const SHOWN_PATTERN: usize = 200;
+/// The longest pattern that is compiled, in bytes.
+const MAX_PATTERN: usize = 64 << 10;
+/// The deepest nesting that Go takes (`regexp/syntax`, `maxHeight`).
+const MAX_NESTING: u32 = 1000;
 
 impl GoRegex {
     /// Compiles a pattern of Go's dialect.
     pub(crate) fn new(pattern: &str) -> Result<Self, RegexError> {
-        let fail = |reason: String| RegexError {
+        let fail = |reason: String, only_here| RegexError {
             pattern: pattern.to_owned(),
             reason,
+            only_here,
         };
-        let translated = translate(pattern).map_err(|reason| fail(reason.to_owned()))?;
-        let compiled = regex::Regex::new(&translated).map_err(|error| fail(one_line(&error)))?;
+        if pattern.len() > MAX_PATTERN {
+            let reason = format!("it is longer than {MAX_PATTERN} bytes");
+            return Err(fail(reason, true));
+        }
+        let translated = translate(pattern).map_err(|reason| fail(reason.to_owned(), false))?;
+        let compiled = regex::bytes::RegexBuilder::new(&translated.text)
+            .nest_limit(MAX_NESTING)
+            .build()
+            .map_err(|error| fail(one_line(&error), is_limit(&error)))?;
         Ok(Self {
             source: pattern.to_owned(),
             compiled,
+            not_boundary: translated.not_boundary,
         })
     }
 
     /// Returns whether the pattern is found anywhere in `text`.
     pub(crate) fn is_match(&self, text: &str) -> bool {
-        self.compiled.is_match(text)
+        if !self.not_boundary {
+            return self.compiled.is_match(text.as_bytes());
+        }
+        // Inside a character nothing but an empty match begins: every other atom takes whole ones.
+        let mut found = self.compiled.find_iter(text.as_bytes());
+        found.any(|found| text.is_char_boundary(found.start()))
     }
 
     /// Returns the pattern as written.
@@ -71,20 +103,32 @@ fn one_line(error: &regex::Error) -> String {
     last.trim_start_matches("error: ").to_owned()
 }
 
+/// Whether the pattern is beyond a limit or a table of this engine, which Go may not share.
+fn is_limit(error: &regex::Error) -> bool {
+    match error {
+        regex::Error::Syntax(text) => text.contains("nest") || text.contains("Unicode property"),
+        _ => true,
+    }
+}
+
 const DIGIT: &str = "0-9";
 const WORD: &str = "0-9A-Za-z_";
 const SPACE: &str = r"\t\n\f\r ";
 
 /// Rewrites a pattern of Go for the `regex` crate.
-fn translate(pattern: &str) -> Result<String, &'static str> {
+fn translate(pattern: &str) -> Result<Translated, &'static str> {
     let mut out = String::with_capacity(pattern.len() + 16);
-    let mut rest = pattern.chars().peekable();
+    let mut rest = Rest::new(pattern);
+    let mut not_boundary = false;
     // Go refuses an operator that directly follows another one (`a**`), Rust does not.
     let mut after_repeat = false;
     while let Some(c) = rest.next() {
         let mut repeat = false;
         match c {
-            '\\' => escape(&mut rest, &mut out)?,
+            '\\' => {
+                not_boundary |= rest.peek() == Some('B');
+                escape(&mut rest, &mut out)?;
+            }
             '[' => class(&mut rest, &mut out)?,
             '*' | '+' | '?' => {
                 if after_repeat {
@@ -99,10 +143,10 @@ fn translate(pattern: &str) -> Result<String, &'static str> {
                     if after_repeat {
                         return Err("a repetition operator follows another one");
                     }
-                    rest.by_ref().take(count.chars().count()).for_each(drop);
-                    check_count(&count)?;
+                    rest.pass_over(count.len());
+                    check_count(count)?;
                     out.push('{');
-                    out.push_str(&count);
+                    out.push_str(count);
                     lazy(&mut rest, &mut out);
                     repeat = true;
                 } else {
@@ -113,7 +157,7 @@ fn translate(pattern: &str) -> Result<String, &'static str> {
             ']' => out.push_str(r"\]"),
             '(' => {
                 out.push('(');
-                if rest.peek() == Some(&'?') {
+                if rest.peek() == Some('?') {
                     group(&mut rest, &mut out)?;
                 }
             }
@@ -121,22 +165,84 @@ fn translate(pattern: &str) -> Result<String, &'static str> {
         }
         after_repeat = repeat;
     }
-    Ok(out)
+    Ok(Translated {
+        text: out,
+        not_boundary,
+    })
 }
 
-fn lazy(rest: &mut Peekable<Chars<'_>>, out: &mut String) {
-    if rest.next_if_eq(&'?').is_some() {
+/// A pattern for the `regex` crate.
+struct Translated {
+    text: String,
+    not_boundary: bool,
+}
+
+/// What is still to be read of a pattern.
+#[derive(Clone)]
+struct Rest<'p> {
+    chars: Chars<'p>,
+    /// How much is left at the last `:]` of the pattern, in bytes.
+    last_class_end: Option<usize>,
+}
+
+impl<'p> Rest<'p> {
+    fn new(pattern: &'p str) -> Self {
+        Self {
+            chars: pattern.chars(),
+            last_class_end: pattern.rfind(":]").map(|at| pattern.len() - at),
+        }
+    }
+
+    fn text(&self) -> &'p str {
+        self.chars.as_str()
+    }
+
+    fn peek(&self) -> Option<char> {
+        self.chars.clone().next()
+    }
+
+    fn next_if(&mut self, fits: impl Fn(char) -> bool) -> Option<char> {
+        let next = self.peek().filter(|c| fits(*c))?;
+        self.chars.next();
+        Some(next)
+    }
+
+    fn next_if_eq(&mut self, wanted: char) -> Option<char> {
+        self.next_if(|c| c == wanted)
+    }
+
+    fn pass_over(&mut self, bytes: usize) {
+        self.chars = self.text()[bytes..].chars();
+    }
+}
+
+impl Iterator for Rest<'_> {
+    type Item = char;
+
+    fn next(&mut self) -> Option<char> {
+        self.chars.next()
+    }
+}
+
+fn lazy(rest: &mut Rest<'_>, out: &mut String) {
+    if rest.next_if_eq('?').is_some() {
         out.push('?');
     }
 }
 
-/// Returns the text up to and with `}` when it is a repeat count: `n}`, `n,}`, `n,m}`.
-fn counted(rest: &Peekable<Chars<'_>>) -> Option<String> {
-    let text: String = rest.clone().take_while(|c| *c != '}').collect();
-    let closed = rest.clone().nth(text.chars().count()) == Some('}');
-    let (low, high) = text.split_once(',').unwrap_or((&text, ""));
-    let number = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
-    (closed && !low.is_empty() && number(low) && number(high)).then(|| text + "}")
+/// Returns the text up to and with `}` when it is a repeat count: `n}`, `n,}`, `n,m}`, without
+/// leading zeros, as Go reads it. Looks no further than such a count could reach.
+fn counted<'p>(rest: &Rest<'p>) -> Option<&'p str> {
+    let text = rest.text();
+    let is_count = |c: char| c.is_ascii_digit() || c == ',';
+    let end = text.find(|c| !is_count(c))?;
+    if !text[end..].starts_with('}') {
+        return None;
+    }
+    let (low, high) = text[..end].split_once(',').unwrap_or((&text[..end], ""));
+    let number =
+        |s: &str| s.bytes().all(|b| b.is_ascii_digit()) && (s.len() < 2 || !s.starts_with('0'));
+    (!low.is_empty() && number(low) && number(high)).then(|| &text[..=end])
 }
 
 fn check_count(count: &str) -> Result<(), &'static str> {
@@ -151,7 +257,7 @@ fn check_count(count: &str) -> Result<(), &'static str> {
 }
 
 /// Copies `?:`, `?P<name>`, `?<name>` and `?flags`; the flags x, R and u are not Go's.
-fn group(rest: &mut Peekable<Chars<'_>>, out: &mut String) -> Result<(), &'static str> {
+fn group(rest: &mut Rest<'_>, out: &mut String) -> Result<(), &'static str> {
     out.push('?');
     rest.next();
     if matches!(rest.peek(), Some('P' | '<')) {
@@ -167,12 +273,11 @@ fn group(rest: &mut Peekable<Chars<'_>>, out: &mut String) -> Result<(), &'stati
 }
 
 /// Rewrites an escape outside a class; the backslash is consumed.
-fn escape(rest: &mut Peekable<Chars<'_>>, out: &mut String) -> Result<(), &'static str> {
-    match rest.peek().copied() {
+fn escape(rest: &mut Rest<'_>, out: &mut String) -> Result<(), &'static str> {
+    match rest.peek() {
         None => return Err("it ends in a backslash"),
         Some('b') => out.push_str(r"(?-u:\b)"),
-        // `(?-u:\B)` could match inside a character, which a text pattern may not.
-        Some('B') => return Err(r"`\B` is not supported; write the rule without it"),
+        Some('B') => out.push_str(r"(?-u:\B)"),
         Some('A') => out.push_str(r"\A"),
         Some('z') => out.push_str(r"\z"),
         Some('Q') => {
@@ -206,9 +311,9 @@ fn bracketed(out: &mut String, open: &str, set: &str) {
 }
 
 /// Copies the text between `\Q` and `\E` as literals.
-fn quoted(rest: &mut Peekable<Chars<'_>>, out: &mut String) {
+fn quoted(rest: &mut Rest<'_>, out: &mut String) {
     while let Some(c) = rest.next() {
-        if c == '\\' && rest.next_if_eq(&'E').is_some() {
+        if c == '\\' && rest.next_if_eq('E').is_some() {
             return;
         }
         push_literal(out, c);
@@ -225,17 +330,14 @@ fn push_literal(out: &mut String, c: char) {
 }
 
 /// Copies `\pN`, `\p{Name}`; `\p{^Name}` is the negation, which only Go spells so.
-fn property(rest: &mut Peekable<Chars<'_>>, out: &mut String) -> Result<(), &'static str> {
+fn property(rest: &mut Rest<'_>, out: &mut String) -> Result<(), &'static str> {
     let mut negated = rest.next() == Some('P');
     let mut name = String::new();
     match rest.next() {
         Some('{') => {
-            for c in rest.by_ref() {
-                if c == '}' {
-                    break;
-                }
-                name.push(c);
-            }
+            let end = rest.text().find('}').ok_or("a `\\p{` is not closed")?;
+            name.push_str(&rest.text()[..end]);
+            rest.pass_over(end + 1);
             if let Some(inner) = name.strip_prefix('^') {
                 negated = !negated;
                 name = inner.to_owned();
@@ -253,7 +355,7 @@ fn property(rest: &mut Peekable<Chars<'_>>, out: &mut String) -> Result<(), &'st
 }
 
 /// Reads an escape that stands for one character; the backslash is consumed.
-fn literal_escape(rest: &mut Peekable<Chars<'_>>) -> Result<char, &'static str> {
+fn literal_escape(rest: &mut Rest<'_>) -> Result<char, &'static str> {
     let invalid = "it has an escape that is not known";
     let c = rest.next().ok_or("it ends in a backslash")?;
     let code = match c {
@@ -264,11 +366,11 @@ fn literal_escape(rest: &mut Peekable<Chars<'_>>) -> Result<char, &'static str> 
         'r' => 0x0d,
         'v' => 0x0b,
         // A single digit but 0 would be a back-reference, which Go refuses.
-        '1'..='7' if !rest.peek().is_some_and(|d| ('0'..='7').contains(d)) => return Err(invalid),
+        '1'..='7' if !rest.peek().is_some_and(|d| ('0'..='7').contains(&d)) => return Err(invalid),
         '0'..='7' => {
             let mut value = c as u32 - '0' as u32;
             for _ in 0..2 {
-                let Some(d) = rest.next_if(|d| ('0'..='7').contains(d)) else {
+                let Some(d) = rest.next_if(|d| ('0'..='7').contains(&d)) else {
                     break;
                 };
                 value = value * 8 + (d as u32 - '0' as u32);
@@ -276,7 +378,7 @@ fn literal_escape(rest: &mut Peekable<Chars<'_>>) -> Result<char, &'static str> 
             value
         }
         'x' => {
-            let digits: String = if rest.next_if_eq(&'{').is_some() {
+            let digits: String = if rest.next_if_eq('{').is_some() {
                 rest.by_ref().take_while(|d| *d != '}').collect()
             } else {
                 rest.by_ref().take(2).collect()
@@ -290,15 +392,15 @@ fn literal_escape(rest: &mut Peekable<Chars<'_>>) -> Result<char, &'static str> 
 }
 
 /// Rewrites a class; the `[` is consumed.
-fn class(rest: &mut Peekable<Chars<'_>>, out: &mut String) -> Result<(), &'static str> {
+fn class(rest: &mut Rest<'_>, out: &mut String) -> Result<(), &'static str> {
     let open = "a `[` is not closed";
     out.push('[');
-    if rest.next_if_eq(&'^').is_some() {
+    if rest.next_if_eq('^').is_some() {
         out.push('^');
     }
     let mut first = true;
     loop {
-        let c = *rest.peek().ok_or(open)?;
+        let c = rest.peek().ok_or(open)?;
         if c == ']' && !first {
             rest.next();
             out.push(']');
@@ -330,29 +432,34 @@ fn class(rest: &mut Peekable<Chars<'_>>, out: &mut String) -> Result<(), &'stati
 }
 
 /// Copies `[:name:]`, which is ASCII in both dialects; returns whether there was one.
-fn posix_class(rest: &mut Peekable<Chars<'_>>, out: &mut String) -> Result<bool, &'static str> {
-    let text: String = rest.clone().collect();
+fn posix_class(rest: &mut Rest<'_>, out: &mut String) -> Result<bool, &'static str> {
+    let text = rest.text();
     let Some(inner) = text.strip_prefix("[:") else {
         return Ok(false);
     };
-    let Some(end) = inner.find(":]") else {
+    // Without a `:]` anywhere behind it, Go takes the `[` for itself.
+    if rest.last_class_end.is_none_or(|left| left > inner.len()) {
         return Ok(false);
-    };
-    let name = &inner[..end];
-    if !name
-        .trim_start_matches('^')
-        .chars()
-        .all(|c| c.is_ascii_lowercase())
-    {
+    }
+    let is_name = |c: char| c == '^' || c.is_ascii_lowercase();
+    let name = &inner[..inner.find(|c| !is_name(c)).unwrap_or(inner.len())];
+    let known = CLASSES.contains(&name.strip_prefix('^').unwrap_or(name));
+    if !known || !inner[name.len()..].starts_with(":]") {
         return Err("a class name between `[:` and `:]` is not known");
     }
     let _ = write!(out, "[:{name}:]");
-    rest.by_ref().take(name.chars().count() + 4).for_each(drop);
+    rest.pass_over(name.len() + 4);
     Ok(true)
 }
 
+/// The classes that Go knows between `[:` and `:]`.
+const CLASSES: [&str; 14] = [
+    "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct",
+    "space", "upper", "word", "xdigit",
+];
+
 /// Rewrites `\d`, `\pN` and their like inside a class; returns whether there was one.
-fn class_escape(rest: &mut Peekable<Chars<'_>>, out: &mut String) -> Result<bool, &'static str> {
+fn class_escape(rest: &mut Rest<'_>, out: &mut String) -> Result<bool, &'static str> {
     let mut ahead = rest.clone();
     ahead.next();
     let set = match ahead.peek() {
@@ -381,7 +488,7 @@ fn class_escape(rest: &mut Peekable<Chars<'_>>, out: &mut String) -> Result<bool
     Ok(true)
 }
 
-fn class_char(rest: &mut Peekable<Chars<'_>>) -> Result<char, &'static str> {
+fn class_char(rest: &mut Rest<'_>) -> Result<char, &'static str> {
     match rest.next() {
         Some('\\') => literal_escape(rest),
         Some(c) => Ok(c),
@@ -434,6 +541,17 @@ mod tests {
         ("}", "}", true),
         (r"^#\!\-\_$", "#!-_", true),
         ("^.$", "\n", false),
+        (r"\Bass", "pass", true),
+        (r"\Bass", "ass", false),
+        (r"\Bass", "éass", false),
+        (r"ass\B", "assé", false),
+        (r"\Bé", "é", true),
+        (r"^\B$", "", true),
+        (r"\B", "aéb", false),
+        (r"\B", "aéé", true),
+        (r"^(x|\B)+", "é", true),
+        ("^a{01}$", "a{01}", true),
+        ("[[:x]+", "[:", true),
     ];
 
     #[test]
@@ -447,8 +565,25 @@ mod tests {
     #[test]
     fn what_go_refuses_is_refused() {
         for pattern in [
-            "(", "[", "a**", "a+{2}", "*", r"\", r"\1", r"\y", "(?x)a", "[b-a]", "a{1001}", "[a",
-            r"[\b]", "(?=a)", ")", r"\p{}", r"\B",
+            "(",
+            "[",
+            "a**",
+            "a+{2}",
+            "*",
+            r"\",
+            r"\1",
+            r"\y",
+            "(?x)a",
+            "[b-a]",
+            "a{1001}",
+            "[a",
+            r"[\b]",
+            "(?=a)",
+            ")",
+            r"\p{}",
+            r"\p{L",
+            "[[:nope:]]",
+            "[[:x y:]]",
         ] {
             let error = GoRegex::new(pattern).unwrap_err();
             assert_eq!(error.pattern, pattern);
@@ -456,6 +591,36 @@ mod tests {
                 !error.reason.is_empty() && !error.reason.contains('\n'),
                 "{error}"
             );
+            assert!(!error.only_here, "{error}");
         }
+    }
+
+    #[test]
+    fn what_only_this_engine_refuses_is_told_apart() {
+        let long = "a".repeat(MAX_PATTERN + 1);
+        let deep = format!("{}a{}", "(".repeat(1_001), ")".repeat(1_001));
+        for pattern in [
+            r"\pL{1000}\pL{1000}\pL{1000}",
+            r"\p{Nonsense}",
+            &long,
+            &deep,
+        ] {
+            let error = GoRegex::new(pattern).unwrap_err();
+            assert!(error.only_here, "{error}");
+            assert!(error.to_string().len() < 1_000);
+        }
+        let deep = format!("{}a{}", "(".repeat(900), ")".repeat(900));
+        assert!(GoRegex::new(&deep).unwrap().is_match("xa"));
+    }
+
+    /// Each of these took time that grew with the square of the length.
+    #[test]
+    fn hostile_patterns_take_linear_time() {
+        let start = std::time::Instant::now();
+        for part in ["{", "{1", "[[:", "[[:a", r"\p{", "[a{"] {
+            let pattern = part.repeat(MAX_PATTERN / part.len());
+            let _ = GoRegex::new(&pattern);
+        }
+        assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
     }
 }

@@ -62,15 +62,20 @@ impl SelectionSettings {
     }
 
     /// As [`Self::compile`], but for a file that exists already: a regex that does not compile
-    /// matches nothing, so that the file opens (sops-format.md 4).
+    /// matches nothing, so that the file opens (sops-format.md 4). One that sops may be able to use
+    /// though Selkie is not would show as a wrong MAC: that is an error.
     pub(crate) fn compile_lenient(&self) -> Result<Selection, SelectionError> {
         let Some((name, text)) = self.only_one()? else {
             return Ok(Selection::default());
         };
-        let rule = Rule::new(name, text).unwrap_or_else(|_| match name {
-            "encrypted_regex" | "encrypted_comment_regex" => Rule::Nothing,
-            _ => Rule::Everything,
-        });
+        let rule = match (Rule::new(name, text), name) {
+            (Ok(rule), _) => rule,
+            (Err(source), setting) if source.only_here => {
+                return Err(SelectionError::Regex { setting, source });
+            }
+            (Err(_), "encrypted_regex" | "encrypted_comment_regex") => Rule::Nothing,
+            (Err(_), _) => Rule::Everything,
+        };
         Ok(Selection { rule })
     }
 

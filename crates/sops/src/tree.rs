@@ -6,6 +6,7 @@
 //! this file follows `stores/yaml/store.go` of sops 3.13 step by step.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 
 use selkie_text::yaml::{Comment, Kind, Node, NodeId, Scalar, Stream};
 
@@ -17,6 +18,11 @@ pub(crate) const SOPS_KEY: &str = "sops";
 
 /// How many leaves beneath aliases are visited before a file counts as an alias bomb.
 const MAX_ALIASED_LEAVES: usize = 1_000_000;
+
+/// How many containers above its own a comment is looked for in (see [`Leaf::other_aads`]).
+const MAX_ANCESTORS: usize = 16;
+/// How many comments of a file may be looked for in vain.
+const MAX_LOST_COMMENTS: usize = 200;
 
 /// Why a file is not a tree that sops could hold.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -112,6 +118,8 @@ pub(crate) struct Leaf<'w> {
     pub(crate) in_sequence: bool,
     steps: &'w [Step],
     stream: &'w Stream<'w>,
+    /// How many comments may still be looked for in vain.
+    lost: &'w Cell<usize>,
 }
 
 impl Leaf<'_> {
@@ -128,19 +136,43 @@ impl Leaf<'_> {
         }
     }
 
-    /// Returns the additional authenticated data of every container above, nearest first.
-    pub(crate) fn ancestors(&self) -> Vec<String> {
-        let mut aads = vec![":".to_owned()];
-        let mut aad = String::new();
-        for step in self.steps {
-            if let Step::Key(key) = step {
-                aad.push_str(&key_text(self.stream, *key).unwrap_or_default());
-                aad.push(':');
-                aads.push(aad.clone());
-            }
+    /// Returns, for a comment that does not open under its own path, what other versions of go-yaml
+    /// would take for it (sops-format.md 11.3): the paths of the containers above, nearest first,
+    /// and of the one that was left last.
+    ///
+    /// Bounded, or a deep file of comments that were made up would take hours: so many containers,
+    /// and nothing more once [`Self::is_lost`] was told of too many comments.
+    pub(crate) fn other_aads(&self) -> Vec<&str> {
+        if self.lost.get() == 0 {
+            return Vec::new();
         }
-        aads.reverse();
+        let mut aads = Vec::new();
+        let mut aad = self.aad;
+        for step in self.steps.iter().rev() {
+            let Step::Key(key) = step else {
+                continue;
+            };
+            if aads.len() == MAX_ANCESTORS {
+                aads.push(":");
+                break;
+            }
+            let key = key_text(self.stream, *key).unwrap_or_default();
+            let above = aad
+                .strip_suffix(':')
+                .and_then(|aad| aad.strip_suffix(&*key));
+            let Some(above) = above else {
+                break;
+            };
+            aad = above;
+            aads.push(if above.is_empty() { ":" } else { above });
+        }
+        aads.push(self.previous);
         aads
+    }
+
+    /// Tells that the comment opened under none of [`Self::other_aads`].
+    pub(crate) fn is_lost(&self) {
+        self.lost.set(self.lost.get().saturating_sub(1));
     }
 }
 
@@ -153,6 +185,7 @@ pub(crate) fn walk<'s, E: From<TreeError>>(
     if stream.documents().is_empty() {
         return Err(TreeError::Empty.into());
     }
+    let lost = Cell::new(MAX_LOST_COMMENTS);
     for document in 0..stream.documents().len() {
         Walk {
             stream,
@@ -163,6 +196,7 @@ pub(crate) fn walk<'s, E: From<TreeError>>(
             steps: Vec::new(),
             frames: Vec::new(),
             aliased: 0,
+            lost: &lost,
         }
         .document(&mut visit)?;
     }
@@ -270,6 +304,7 @@ struct Walk<'w, 's> {
     steps: Vec<Step>,
     frames: Vec<Frame>,
     aliased: usize,
+    lost: &'w Cell<usize>,
 }
 
 /// An open container.
@@ -475,6 +510,7 @@ impl<'w, 's> Walk<'w, 's> {
             in_sequence,
             steps: &self.steps,
             stream,
+            lost: self.lost,
         })?;
         self.aad.truncate(outer_aad);
         self.steps.pop();
@@ -528,6 +564,7 @@ impl<'w, 's> Walk<'w, 's> {
                 in_sequence,
                 steps: &self.steps,
                 stream: self.stream,
+                lost: self.lost,
             })?;
         }
         Ok(())

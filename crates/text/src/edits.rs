@@ -51,18 +51,6 @@ impl Edits {
         self.replace(span, String::new());
     }
 
-    /// Writes the new text.
-    ///
-    /// # Panics
-    /// When two edits overlap or a range is not on character boundaries of `source`.
-    #[must_use]
-    pub fn apply(&self, source: &str) -> Zeroizing<String> {
-        match self.try_apply(source) {
-            Ok(text) => text,
-            Err(error) => panic!("{error}"),
-        }
-    }
-
     /// Writes the new text, or fails where two edits overlap: for edits at places that the file
     /// itself names, as through aliases.
     ///

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fmt;
 use std::ops::Range;
 
 use crate::value::Scalar;
@@ -125,7 +126,7 @@ pub struct Block {
 }
 
 /// One node.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Node<'s> {
     /// What it is.
     pub kind: Kind,
@@ -176,6 +177,19 @@ impl Node<'_> {
     }
 }
 
+impl fmt::Debug for Node<'_> {
+    /// Leaves the text out, which may be a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node")
+            .field("kind", &self.kind)
+            .field("style", &self.style)
+            .field("span", &self.span)
+            .field("children", &self.children)
+            .field("target", &self.target)
+            .finish_non_exhaustive()
+    }
+}
+
 /// One document.
 #[derive(Debug, Clone)]
 pub struct Document {
@@ -199,7 +213,7 @@ pub struct Document {
 }
 
 /// A parsed stream.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Stream<'s> {
     pub(crate) syntax: Syntax,
     pub(crate) source: &'s str,
@@ -207,6 +221,16 @@ pub struct Stream<'s> {
     pub(crate) documents: Vec<Document>,
     pub(crate) limits: Limits,
     pub(crate) unattached: Vec<Comment>,
+}
+
+impl fmt::Debug for Stream<'_> {
+    /// Leaves the source out, which may hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stream")
+            .field("documents", &self.documents)
+            .field("nodes", &self.nodes.len())
+            .finish_non_exhaustive()
+    }
 }
 
 /// Two keys of one mapping that go-yaml's decoder takes for the same.

@@ -101,7 +101,7 @@ fn check_edits(stream: &Stream<'_>) {
             return;
         }
     }
-    let with = edits.apply(source);
+    let with = edits.try_apply(source).unwrap();
     let sealed = parse(&with, &Limits::default())
         .unwrap_or_else(|error| panic!("{source:?} {:?} {error}", with.as_str()));
     let mut edits = Edits::new();
@@ -111,7 +111,12 @@ fn check_edits(stream: &Stream<'_>) {
             "{source:?}"
         );
     }
-    assert_eq!(edits.apply(&with).as_str(), source, "{:?}", with.as_str());
+    assert_eq!(
+        edits.try_apply(&with).unwrap().as_str(),
+        source,
+        "{:?}",
+        with.as_str()
+    );
 
     let mut edits = Edits::new();
     let mut texts = Vec::new();
@@ -128,7 +133,7 @@ fn check_edits(stream: &Stream<'_>) {
             texts.push((id, node.value.to_string()));
         }
     }
-    let with = edits.apply(source);
+    let with = edits.try_apply(source).unwrap();
     let sealed = parse(&with, &Limits::default())
         .unwrap_or_else(|error| panic!("{source:?} {:?} {error}", with.as_str()));
     let mut edits = Edits::new();
@@ -144,7 +149,7 @@ fn check_edits(stream: &Stream<'_>) {
         );
         set_scalar(&sealed, &mut edits, *id, text, false);
     }
-    let back = edits.apply(&with);
+    let back = edits.try_apply(&with).unwrap();
     let again = parse(&back, &Limits::default())
         .unwrap_or_else(|error| panic!("{source:?} {:?} {error}", back.as_str()));
     assert_eq!(
@@ -381,5 +386,15 @@ fn comments_that_go_yaml_drops_are_listed() {
                 .filter(|line| line.trim_start().starts_with('#'));
             assert!(lines.count() <= count, "{input:?}");
         }
+    }
+}
+
+#[test]
+fn debug_output_shows_no_text() {
+    let source = "a: canary # canary\nb: [\"can\\x61ry\", 'canary']\nc: |\n  canary\n";
+    let stream = parse(source, &Limits::default()).unwrap();
+    assert!(!format!("{stream:?}").contains("canary"));
+    for (_, node) in stream.nodes() {
+        assert!(!format!("{node:?}").contains("canary"), "{node:?}");
     }
 }

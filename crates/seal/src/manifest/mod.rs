@@ -183,6 +183,9 @@ pub enum SealManifestError {
         /// Line of the document.
         line: usize,
     },
+    /// Two Secrets stand at one place.
+    #[error(transparent)]
+    Overlap(#[from] yaml::OverlapError),
     /// A value cannot be encrypted.
     #[error(transparent)]
     Seal(#[from] SealError),
@@ -239,7 +242,7 @@ pub fn seal(source: &str, plan: &SealPlan<'_>) -> Result<Sealing, SealManifestEr
         sealed.push((secret, tree));
         values += count;
     }
-    let text = edits.apply(source);
+    let text = edits.try_apply(source)?;
     check(&stream, &text, &sealed)?;
     Ok(Sealing {
         text: text.as_str().to_owned(),

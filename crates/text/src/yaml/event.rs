@@ -8,7 +8,7 @@ use std::ops::Range;
 use super::scanner::{Mark, Piece, Scanner, Token, TokenKind};
 use super::{Block, ParseError, Style};
 
-#[derive(Debug)]
+// No Debug: it would show values.
 pub(super) enum EventKind<'s> {
     StreamStart,
     StreamEnd,
@@ -34,7 +34,6 @@ pub(super) enum EventKind<'s> {
     MappingEnd,
 }
 
-#[derive(Debug)]
 pub(super) struct Event<'s> {
     pub(super) kind: EventKind<'s>,
     /// Where go-yaml says the node begins: at its tag or anchor.

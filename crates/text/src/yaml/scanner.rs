@@ -19,7 +19,7 @@ pub(super) struct Mark {
     pub(super) offset: usize,
 }
 
-#[derive(Debug)]
+// No Debug: it would show values.
 pub(super) enum TokenKind<'s> {
     StreamStart,
     StreamEnd,
@@ -57,7 +57,6 @@ pub(super) enum TokenKind<'s> {
     },
 }
 
-#[derive(Debug)]
 pub(super) struct Token<'s> {
     pub(super) kind: TokenKind<'s>,
     pub(super) start: Mark,
