@@ -31,7 +31,9 @@ impl TransitKey {
         }
         let path = self.path("encrypt");
         let plain = Zeroizing::new(STANDARD.encode(plain));
-        let answer = vault.write(&path, body("plaintext", &plain)).await?;
+        let answer = vault
+            .write(&path, body("plaintext", &plain), &plain)
+            .await?;
         let answer: Answer = serde_json::from_slice(answer.expose())
             .map_err(|_| vault.malformed(&path, "it has no data.ciphertext"))?;
         let text = answer.data.ciphertext;
@@ -56,7 +58,9 @@ impl TransitKey {
             plaintext: String,
         }
         let path = self.path("decrypt");
-        let answer = vault.write(&path, body("ciphertext", ciphertext)).await?;
+        let answer = vault
+            .write(&path, body("ciphertext", ciphertext), "")
+            .await?;
         let answer: Answer = serde_json::from_slice(answer.expose())
             .map_err(|_| vault.malformed(&path, "it has no data.plaintext"))?;
         let plain = SecretString::new(answer.data.plaintext);

@@ -257,6 +257,11 @@ impl VaultClient {
         &self.shown
     }
 
+    /// Returns whether requests carry a token.
+    pub fn has_token(&self) -> bool {
+        self.token.is_some()
+    }
+
     /// Reads `path` (mount and all, without `/v1`) and returns the whole JSON answer.
     ///
     /// `version` is a KV v2 version number. A 404 is [`VaultError::NotFound`], whether the secret never was or was deleted.
@@ -275,11 +280,13 @@ impl VaultClient {
         self.get(self.url(path)?, path).await.map(drop)
     }
 
-    /// Sends a JSON body to `path` by PUT and returns the whole JSON answer.
+    /// Sends a JSON body to `path` by PUT and returns the whole JSON answer. `hidden` is a text of the
+    /// body that no error may repeat.
     pub(crate) async fn write(
         &self,
         path: &str,
         body: SecretBytes,
+        hidden: &str,
     ) -> Result<SecretBytes, VaultError> {
         let body = Bytes::from_owner(Exposed(body));
         let request = self
@@ -287,12 +294,13 @@ impl VaultClient {
             .put(self.url(path)?)
             .header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let again = || request.try_clone().map(|again| again.body(body.clone()));
-        let response = self.send(again, path).await?;
+        let response = self.send(again, path, hidden).await?;
         self.body(response, path).await
     }
 
     async fn get(&self, url: Url, path: &str) -> Result<Response, VaultError> {
-        self.send(|| Some(self.http.get(url.clone())), path).await
+        self.send(|| Some(self.http.get(url.clone())), path, "")
+            .await
     }
 
     /// Sends the request, and again as the retry settings say.
@@ -300,10 +308,11 @@ impl VaultClient {
         &self,
         request: impl Fn() -> Option<RequestBuilder>,
         path: &str,
+        hidden: &str,
     ) -> Result<Response, VaultError> {
         let mut left = self.retries.count;
         loop {
-            let answer = self.send_once(request(), path).await;
+            let answer = self.send_once(request(), path, hidden).await;
             match answer {
                 Err(
                     VaultError::Status { status: 412, .. }
@@ -321,6 +330,7 @@ impl VaultClient {
         &self,
         request: Option<RequestBuilder>,
         path: &str,
+        hidden: &str,
     ) -> Result<Response, VaultError> {
         let request =
             request.ok_or_else(|| self.malformed(path, "it cannot be asked for again"))?;
@@ -332,7 +342,7 @@ impl VaultClient {
             return Ok(response);
         }
         let status = response.status();
-        let detail = self.detail(response).await;
+        let detail = self.detail(response, hidden).await;
         Err(self.refusal(status, path, detail))
     }
 
@@ -379,8 +389,8 @@ impl VaultClient {
 
     /// Returns the server's `errors`, cleaned, and empty when it gave none.
     ///
-    /// The token is cut out should a proxy have echoed it.
-    async fn detail(&self, response: Response) -> String {
+    /// The token and `hidden` are cut out should a proxy have echoed them.
+    async fn detail(&self, response: Response, hidden: &str) -> String {
         #[derive(Deserialize)]
         struct Refusal {
             #[serde(default)]
@@ -395,6 +405,9 @@ impl VaultClient {
         let mut text = refusal.errors.join("; ").replace(['\n', '\t'], " ");
         if let Some(token) = self.token.as_ref().filter(|token| !token.is_empty()) {
             text = text.replace(token.expose(), "(token)");
+        }
+        if !hidden.is_empty() {
+            text = text.replace(hidden, "(not shown)");
         }
         cleaned(&text)
     }

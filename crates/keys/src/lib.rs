@@ -5,3 +5,11 @@
 //! caller reads, and hands over the contents with the name of the place.
 
 pub mod age;
+pub mod aws_kms;
+pub mod hckms;
+mod network;
+mod remembered;
+pub mod vault_transit;
+
+pub use network::Network;
+pub use remembered::Remembered;
