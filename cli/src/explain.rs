@@ -6,8 +6,8 @@ use std::path::Path;
 use selkie_seal::manifest::SealManifestError;
 use selkie_sops::manifest::ManifestError;
 use selkie_sops::{
-    AddClearError, AlreadyEncrypted, DecryptError, EncryptError, ExtractError, SelectionError,
-    TreeError,
+    AddClearError, AlreadyEncrypted, DecryptError, EncryptError, ExtractError, GroupError,
+    SelectionError, TreeError,
 };
 use selkie_text::yaml::ParseError;
 
@@ -51,8 +51,10 @@ pub(crate) fn encrypt(error: &EncryptError) -> Failure {
         }
         EncryptError::NothingSelected { .. } => Failure::new(Kind::Encrypt, error)
             .hint("correct the rule in .sops.yaml or the flag; the file is untouched"),
-        EncryptError::NoRecipients => Failure::new(Kind::Other, error).hint("give --age age1..."),
-        EncryptError::Wrap(_) | EncryptError::Random(_) => Failure::new(Kind::Other, error),
+        EncryptError::Groups(GroupError::None) => {
+            Failure::new(Kind::Other, error).hint("give --age age1...")
+        }
+        EncryptError::Groups(_) | EncryptError::Random(_) => Failure::new(Kind::Other, error),
         _ => Failure::new(Kind::Encrypt, error),
     }
 }

@@ -147,6 +147,7 @@ impl Decrypt {
         }
         let options = DecryptOptions {
             ignore_mac: self.ignore_mac,
+            ..DecryptOptions::default()
         };
         let decrypted = selkie_sops::decrypt(input.text.expose(), identities, &options)
             .map_err(|error| explain::decrypt(&error, identities))?;

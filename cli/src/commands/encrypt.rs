@@ -189,7 +189,8 @@ impl Plan {
             .map(|key| key as &dyn MasterKey)
             .collect();
         let plan = EncryptPlan {
-            recipients: &recipients,
+            groups: vec![recipients],
+            threshold: None,
             selection: self.selection.clone(),
             mac_only_encrypted: self.mac_only_encrypted,
             now: Timestamp::now(),

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use selkie_text::yaml::{self, Edits, NodeId, Stream};
 
 use crate::cipher::{Cipher, Ivs, Kind};
+use crate::data_key;
 use crate::decrypt::DecryptError;
 use crate::encrypt::{Encrypted, encrypt_value};
 use crate::keys::{DataKeySource, RandomError};
@@ -79,7 +80,7 @@ pub fn add_clear(
 ) -> Result<Encrypted, AddClearError> {
     let stream = yaml::parse(source, &yaml::Limits::default()).map_err(DecryptError::from)?;
     let metadata = Metadata::read(&stream).map_err(DecryptError::from)?;
-    let key = open::data_key(&metadata, keys).map_err(DecryptError::from)?;
+    let key = data_key::recover(&metadata, keys, None).map_err(DecryptError::from)?;
     let cipher = Cipher::new(&key);
     let mut ivs = Ivs::new();
     let mut edits = Edits::new();

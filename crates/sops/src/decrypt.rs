@@ -11,18 +11,23 @@ use selkie_text::yaml::{self, Comment, Edits, NodeId, Scalar, Stream, Style};
 use zeroize::Zeroizing;
 
 use crate::cipher::{Cipher, CipherError};
+use crate::data_key::{self, DecryptionOrder, NoDataKey};
 use crate::keys::DataKeySource;
 use crate::mac::Mac;
 use crate::metadata::{self, Metadata, MetadataError};
-use crate::open::{self, MacError, NoDataKey, OpenError, Opened};
+use crate::open::{self, MacError, OpenError, Opened};
 use crate::tree::{self, SOPS_KEY, TreeError, What};
 use crate::value::{self, Value};
 
 /// How a file is decrypted.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct DecryptOptions {
     /// Leaves the MAC unchecked: a changed clear value is not noticed then.
     pub ignore_mac: bool,
+    /// Which types of keys are tried first; without one, those that fit, then age, then pgp.
+    pub order: Option<DecryptionOrder>,
+    /// Refuses a file without a version of three numbers, as sops's command does (7.3).
+    pub require_version: bool,
 }
 
 /// A decrypted file.
@@ -128,7 +133,10 @@ pub fn decrypt(
 ) -> Result<Decrypted, DecryptError> {
     let stream = yaml::parse(source, &yaml::Limits::default())?;
     let metadata = Metadata::read(&stream)?;
-    let key = open::data_key(&metadata, keys)?;
+    if options.require_version {
+        metadata.check_version()?;
+    }
+    let key = data_key::recover(&metadata, keys, options.order.as_ref())?;
     let cipher = Cipher::new(&key);
     let mut edits = Edits::new();
     // The block first: what is put back at the end of a document looks at what goes after it.

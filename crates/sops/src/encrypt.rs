@@ -12,20 +12,24 @@ use selkie_text::yaml::{self, Edits, Kind as NodeKind, NodeId, Stream, Style};
 use zeroize::Zeroizing;
 
 use crate::cipher::{Cipher, Ivs, Kind};
-use crate::keys::{DataKey, KeyEntry, MasterKey, RandomError, WrapError};
+use crate::data_key::{self, GroupError};
+use crate::keys::{DataKey, KeyEntry, MasterKey, RandomError};
 use crate::mac::Mac;
 use crate::manifest::{self, CheckError, RepeatedValue};
 use crate::metadata::{self, Metadata, MetadataError, NewMetadata};
 use crate::open::{self, OpenError, Opened};
 use crate::rfc3339;
 use crate::selection::Selection;
-use crate::tree::{self, SOPS_KEY, TreeError, What};
+use crate::tree::{self, TreeError, What};
 use crate::value::Value;
 
 /// How a clear file is to be encrypted.
 pub struct EncryptPlan<'a> {
-    /// Whom the data key is wrapped for; all must succeed.
-    pub recipients: &'a [&'a dyn MasterKey],
+    /// Whom the data key is wrapped for, group by group; all must succeed. With several groups it is
+    /// split over them (sops-format.md 10).
+    pub groups: Vec<Vec<&'a dyn MasterKey>>,
+    /// How many groups are needed to decrypt; all of them where it is absent.
+    pub threshold: Option<usize>,
     /// Which leaves are encrypted.
     pub selection: Selection,
     /// Whether the MAC covers encrypted leaves only.
@@ -118,9 +122,9 @@ pub enum EncryptError {
         /// Line of the null.
         line: usize,
     },
-    /// The data key would have no owner.
-    #[error("no recipient is given, so nobody could decrypt the file")]
-    NoRecipients,
+    /// The data key cannot be wrapped for the key groups.
+    #[error(transparent)]
+    Groups(#[from] GroupError),
     /// The rule names nothing in this file, so it would stay in clear.
     #[error("the rule `{rule}` matches nothing in this file, so nothing would be encrypted")]
     NothingSelected {
@@ -130,9 +134,6 @@ pub enum EncryptError {
     /// A Secret repeats a value in a part that stays clear.
     #[error(transparent)]
     Repeated(#[from] RepeatedValue),
-    /// A recipient refused.
-    #[error(transparent)]
-    Wrap(#[from] WrapError),
     /// No random bytes.
     #[error(transparent)]
     Random(#[from] RandomError),
@@ -175,9 +176,6 @@ pub enum EncryptError {
 /// How often aliases are expanded anew before giving up.
 const MAX_ALIAS_ROUNDS: usize = 16;
 
-/// Columns per level of the metadata block: sops's default (sops-format.md 11.5).
-const INDENT: usize = 4;
-
 /// Encrypts `source` under a new data key, or says that it is encrypted already.
 ///
 /// Nothing is returned unless the result, read again, gives the same values and the same MAC.
@@ -187,8 +185,8 @@ pub fn encrypt(source: &str, plan: &EncryptPlan<'_>) -> Result<Encryption, Encry
     if let Some(found) = already_encrypted(&stream)? {
         return Ok(Encryption::AlreadyEncrypted(found));
     }
-    if plan.recipients.is_empty() {
-        return Err(EncryptError::NoRecipients);
+    if plan.groups.iter().all(Vec::is_empty) {
+        return Err(GroupError::None.into());
     }
     check_documents(&stream)?;
     manifest::check_repeats(&stream, &plan.selection).map_err(|error| match error {
@@ -220,7 +218,7 @@ fn already_encrypted(stream: &Stream<'_>) -> Result<Option<AlreadyEncrypted>, En
     let clear = open::clear_leaves(stream, &metadata.selection)?;
     Ok(Some(AlreadyEncrypted {
         clear,
-        keys: metadata.keys,
+        keys: metadata.keys().cloned().collect(),
     }))
 }
 
@@ -243,7 +241,7 @@ fn check_documents(stream: &Stream<'_>) -> Result<(), EncryptError> {
     }
 }
 
-fn is_null(stream: &Stream<'_>, node: NodeId) -> bool {
+pub(crate) fn is_null(stream: &Stream<'_>, node: NodeId) -> bool {
     stream.node(node).kind == NodeKind::Scalar
         && matches!(stream.resolve(node), Ok(yaml::Scalar::Null))
 }
@@ -468,10 +466,7 @@ fn plaintext(stream: &Stream<'_>, node: NodeId, value: &Value<'_>) -> Zeroizing<
     value.bytes()
 }
 
-/// Appends the metadata block to every document that can hold one.
-///
-/// A document after the first that is empty or null stays as it is: sops reads the metadata of the
-/// first document only, and there is nothing in them to encrypt (0003-sops-layout.md).
+/// Wraps the data key, encrypts the MAC, and appends the metadata block.
 fn append_metadata(
     stream: &Stream<'_>,
     plan: &EncryptPlan<'_>,
@@ -480,27 +475,19 @@ fn append_metadata(
     ivs: &mut Ivs,
     edits: &mut Edits,
 ) -> Result<(), EncryptError> {
-    let keys: Vec<KeyEntry> = plan
-        .recipients
-        .iter()
-        .map(|recipient| recipient.wrap(key.expose()))
-        .collect::<Result<_, _>>()?;
+    let wrapped = data_key::wrap(key, &plan.groups, plan.threshold)?;
     let now = rfc3339::of(plan.now);
     let mac = Cipher::new(key).encrypt(mac.as_bytes(), &now, Kind::Str, ivs)?;
     let block = NewMetadata {
-        keys: &keys,
+        groups: &wrapped.groups,
+        threshold: wrapped.threshold,
         last_modified: &now,
         mac: &mac,
-        selection: &plan.selection,
+        selection: Some(&plan.selection),
         mac_only_encrypted: plan.mac_only_encrypted,
     }
-    .to_value();
-    for (index, document) in stream.documents().iter().enumerate() {
-        let bare = document.root.is_none_or(|root| is_null(stream, root));
-        if index == 0 || !bare {
-            yaml::append_entry(stream, edits, index, SOPS_KEY, &block, INDENT)?;
-        }
-    }
+    .to_value(stream.syntax());
+    metadata::append(stream, edits, &block)?;
     Ok(())
 }
 

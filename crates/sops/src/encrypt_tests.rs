@@ -5,7 +5,7 @@ use base64::prelude::BASE64_STANDARD;
 
 use super::*;
 use crate::decrypt::{DecryptOptions, decrypt};
-use crate::keys::{DataKeySource, KeyKind, UnwrapError};
+use crate::keys::{DataKeySource, KeyKind, UnwrapError, WrapError};
 use crate::selection::SelectionSettings;
 
 /// Stores the data key as it is: what is tested here is everything but the wrapping.
@@ -52,7 +52,8 @@ fn plan(setting: &str, text: &str) -> EncryptPlan<'static> {
         _ => settings.unencrypted_suffix = text,
     }
     EncryptPlan {
-        recipients: &[&ClearKey],
+        groups: vec![vec![&ClearKey]],
+        threshold: None,
         selection: settings.compile().unwrap().unwrap(),
         mac_only_encrypted: false,
         now: "2026-01-02T03:04:05Z".parse().unwrap(),
@@ -290,7 +291,8 @@ fn what_cannot_be_encrypted_is_refused_with_its_place() {
     let error = refused("# c\na: x\n", &plan("unencrypted_regex", "."));
     assert!(error.contains("matches nothing"), "{error}");
     let nobody = EncryptPlan {
-        recipients: &[],
+        groups: Vec::new(),
+        threshold: None,
         ..all()
     };
     assert!(refused("a: x\n", &nobody).contains("no recipient"));

@@ -14,6 +14,7 @@
 mod add_clear;
 mod cipher;
 mod config;
+mod data_key;
 mod decrypt;
 mod encrypt;
 mod extract;
@@ -22,16 +23,19 @@ mod keys;
 mod mac;
 pub mod manifest;
 mod metadata;
+mod metadata_tree;
 mod open;
 mod regex;
 mod rfc3339;
 mod selection;
+mod shamir;
 mod tree;
 mod value;
 
 pub use add_clear::{AddClearError, AddClearOptions, add_clear};
 pub use cipher::CipherError;
 pub use config::{Config, ConfigError, CreationRule, RuleError};
+pub use data_key::{DecryptionOrder, DecryptionOrderError, GroupError, NoDataKey};
 pub use decrypt::{DecryptError, DecryptOptions, Decrypted, Warning, decrypt};
 pub use encrypt::{
     AlreadyEncrypted, ClearLeaf, EncryptError, EncryptPlan, Encrypted, Encryption, encrypt,
@@ -43,7 +47,8 @@ pub use keys::{
     RandomError, UnwrapError, WrapError,
 };
 pub use metadata::{FORMAT_VERSION, MetadataError};
-pub use open::{MacError, NoDataKey};
+pub use open::MacError;
 pub use regex::RegexError;
 pub use selection::{DEFAULT_UNENCRYPTED_SUFFIX, Selection, SelectionError, SelectionSettings};
+pub use shamir::ShamirError;
 pub use tree::TreeError;

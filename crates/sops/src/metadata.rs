@@ -3,9 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use selkie_text::yaml::{self, Kind, NodeId, Scalar, Stream, Style};
+use selkie_text::Syntax;
+use selkie_text::yaml::{self, Edits, Kind, NodeId, Stream, Style};
 
+use crate::encrypt::is_null;
 use crate::keys::{KeyEntry, KeyKind};
+use crate::metadata_tree::{DOTENV_PREFIX, Meta, What};
 use crate::rfc3339;
 use crate::selection::{Selection, SelectionSettings};
 use crate::tree::{self, SOPS_KEY};
@@ -23,11 +26,25 @@ pub enum MetadataError {
     )]
     NotFound,
     /// The key is there twice.
-    #[error("line {line}: the top-level key `sops` is there twice")]
+    #[error("line {line}: `{name}` of the sops metadata is there twice")]
     Duplicate {
         /// Line of the second one.
         line: usize,
+        /// The key: `sops`, or a flattened one.
+        name: String,
     },
+    /// It holds more than any file of sops does, as through aliases.
+    #[error("the sops metadata unfolds to more nodes than any file of sops has")]
+    TooLarge,
+    /// The format is newer than this program.
+    #[error(
+        "the file says that sops {0} wrote it; this program knows the format of sops 3. \
+         Use a newer version of Selkie"
+    )]
+    Newer(String),
+    /// The version is none; sops's command refuses such a file.
+    #[error("the sops metadata has no version of three numbers (`version: {0}`)")]
+    Version(String),
     /// It is a list or a scalar.
     #[error("line {line}: the top-level key `sops` does not hold a mapping")]
     NotAMapping {
@@ -55,16 +72,19 @@ pub enum MetadataError {
 /// The metadata of an encrypted file.
 #[derive(Debug, Clone)]
 pub(crate) struct Metadata {
-    /// All entries, in the order sops loads them: by kind, each list in file order (7.3).
-    pub(crate) keys: Vec<KeyEntry>,
-    /// How many key groups the data key is split over; 1 when it is not.
-    pub(crate) groups: usize,
+    /// The key groups, one unless the data key is split over several. In each the entries stand in
+    /// the order sops loads them: by kind, each list in file order (7.3).
+    pub(crate) groups: Vec<Vec<KeyEntry>>,
+    /// `shamir_threshold` as it stands: 0 when absent.
+    pub(crate) threshold: usize,
     /// `lastmodified` with second precision: the AAD of the MAC (5.3).
     pub(crate) last_modified: String,
     /// The encrypted MAC; empty when the file has none.
     pub(crate) mac: String,
     pub(crate) selection: Selection,
     pub(crate) mac_only_encrypted: bool,
+    /// The version of the program that encrypted the file; may be empty.
+    pub(crate) version: String,
     /// Whether the values are spelled as their author spelled them; see [`signed_by_style`].
     pub(crate) own_spelling: bool,
 }
@@ -79,51 +99,114 @@ pub(crate) struct Block {
 impl Metadata {
     /// Reads the metadata of the first document, where sops looks for it (11.1).
     pub(crate) fn read(stream: &Stream<'_>) -> Result<Self, MetadataError> {
-        let node = find(stream, 0)?.ok_or(MetadataError::NotFound)?;
-        let fields = Fields::of(stream, node);
-        let mut keys = read_keys(stream, &fields)?;
-        let mut groups = 1;
-        // The flat lists win over the groups if both are there (7.3).
-        if keys.is_empty() {
-            (keys, groups) = read_key_groups(stream, &fields)?;
+        let meta = Meta::of(stream)?.ok_or(MetadataError::NotFound)?;
+        let version = text(&meta, "version")?.unwrap_or_default();
+        // sops looks at the version in its editor only; a first number above 3 is another format.
+        let bare = version.strip_prefix('v').unwrap_or(&version);
+        let major = bare.split('.').next().unwrap_or_default().parse::<u64>();
+        if major.is_ok_and(|major| major > 3) {
+            return Err(MetadataError::Newer(version));
         }
-        if keys.is_empty() {
+        // The flat lists win over the groups if both are there (7.3).
+        let mut groups = vec![read_keys(&meta)?];
+        if groups[0].is_empty()
+            && let Some(list) = meta.get("key_groups")
+        {
+            let found = list.mappings("key_groups")?;
+            groups = found.into_iter().map(read_keys).collect::<Result<_, _>>()?;
+        }
+        if groups.iter().all(Vec::is_empty) {
             return Err(MetadataError::NoKeys);
         }
-        let found = fields
+        let threshold = match meta.get("shamir_threshold") {
+            None => 0,
+            Some(found) => found
+                .integer()
+                .and_then(|number| usize::try_from(number).ok())
+                .ok_or_else(|| found.error("shamir_threshold", "is not a whole number"))?,
+        };
+        let found = meta
             .get("lastmodified")
             .ok_or(MetadataError::Missing("lastmodified"))?;
-        let last_modified = text(stream, found)
-            .and_then(|text| rfc3339::to_seconds(&text))
-            .ok_or_else(|| field_error(stream, found, "lastmodified", "is not an RFC 3339 time"))?;
+        let last_modified = found
+            .text()
+            .and_then(rfc3339::to_seconds)
+            .ok_or_else(|| found.error("lastmodified", "is not an RFC 3339 time"))?;
         let settings = SelectionSettings {
-            unencrypted_suffix: fields.text("unencrypted_suffix")?,
-            encrypted_suffix: fields.text("encrypted_suffix")?,
-            unencrypted_regex: fields.text("unencrypted_regex")?,
-            encrypted_regex: fields.text("encrypted_regex")?,
-            unencrypted_comment_regex: fields.text("unencrypted_comment_regex")?,
-            encrypted_comment_regex: fields.text("encrypted_comment_regex")?,
+            unencrypted_suffix: text(&meta, "unencrypted_suffix")?,
+            encrypted_suffix: text(&meta, "encrypted_suffix")?,
+            unencrypted_regex: text(&meta, "unencrypted_regex")?,
+            encrypted_regex: text(&meta, "encrypted_regex")?,
+            unencrypted_comment_regex: text(&meta, "unencrypted_comment_regex")?,
+            encrypted_comment_regex: text(&meta, "encrypted_comment_regex")?,
         };
-        let selection = settings.compile_lenient().map_err(|conflict| {
-            field_error(stream, node, "selection rule", &conflict.to_string())
-        })?;
-        let mac_only_encrypted = match fields.get("mac_only_encrypted") {
+        let selection = settings
+            .compile_lenient()
+            .map_err(|conflict| meta.error("selection rule", &conflict.to_string()))?;
+        let mac_only_encrypted = match meta.get("mac_only_encrypted") {
             None => false,
-            Some(found) => read_bool(stream, found).ok_or_else(|| {
-                field_error(stream, found, "mac_only_encrypted", "is not true or false")
-            })?,
+            Some(found) => found
+                .boolean()
+                .ok_or_else(|| found.error("mac_only_encrypted", "is not true or false"))?,
         };
         Ok(Self {
-            keys,
             groups,
+            threshold,
             last_modified,
-            mac: fields.text("mac")?.unwrap_or_default(),
+            mac: text(&meta, "mac")?.unwrap_or_default(),
             selection,
             mac_only_encrypted,
-            own_spelling: fields
-                .get("version")
-                .is_some_and(|node| signed_by_style(stream, node)),
+            version,
+            own_spelling: is_signed(stream)?,
         })
+    }
+
+    /// Returns the entries of all groups, group by group.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &KeyEntry> {
+        self.groups.iter().flatten()
+    }
+
+    /// Refuses what sops's own command refuses: a version that is not three numbers, with an optional
+    /// `v`, and not of the Python era (7.3).
+    pub(crate) fn check_version(&self) -> Result<(), MetadataError> {
+        if self.version.starts_with("1.") || is_semantic(&self.version) {
+            return Ok(());
+        }
+        Err(MetadataError::Version(self.version.clone()))
+    }
+}
+
+/// Returns whether a version has three numbers, with `-` or `+` and more behind them.
+fn is_semantic(version: &str) -> bool {
+    let core = version.strip_prefix('v').unwrap_or(version);
+    let core = core.split(['-', '+']).next().unwrap_or_default();
+    let number = |part: &str| {
+        !part.is_empty()
+            && part.bytes().all(|b| b.is_ascii_digit())
+            && (part == "0" || !part.starts_with('0'))
+    };
+    core.split('.').count() == 3 && core.split('.').all(number)
+}
+
+fn is_signed(stream: &Stream<'_>) -> Result<bool, MetadataError> {
+    if stream.syntax() != Syntax::Yaml {
+        return Ok(false);
+    }
+    let Some(node) = find(stream, 0)? else {
+        return Ok(false);
+    };
+    Ok(member(stream, node, "version").is_some_and(|node| signed_by_style(stream, node)))
+}
+
+/// Returns the text of a field, `None` when it is absent or null.
+fn text(meta: &Meta, name: &str) -> Result<Option<String>, MetadataError> {
+    match meta.get(name) {
+        None => Ok(None),
+        Some(found) if found.what == What::Null => Ok(None),
+        Some(found) => match found.text() {
+            Some(text) => Ok(Some(text.to_owned())),
+            None => Err(found.error(name, "is not a text")),
+        },
     }
 }
 
@@ -134,14 +217,26 @@ impl Metadata {
 pub(crate) fn blocks(stream: &Stream<'_>) -> Result<Vec<Block>, MetadataError> {
     let mut blocks = Vec::new();
     for document in 0..stream.documents().len() {
-        let Some(node) = find(stream, document)? else {
-            continue;
+        let (mac, last_modified) = match stream.syntax() {
+            Syntax::Dotenv => {
+                let Some(root) = stream.documents()[document].root else {
+                    continue;
+                };
+                let of = |name: &str| tree::member(stream, root, &format!("{DOTENV_PREFIX}{name}"));
+                (of("mac"), of("lastmodified"))
+            }
+            _ => {
+                let Some(node) = find(stream, document)? else {
+                    continue;
+                };
+                let of = |name| member(stream, node, name);
+                (of("mac"), of("lastmodified"))
+            }
         };
-        let fields = Fields::of(stream, node);
         blocks.push(Block {
             document,
-            mac: fields.get("mac"),
-            last_modified: fields.get("lastmodified"),
+            mac,
+            last_modified,
         });
     }
     Ok(blocks)
@@ -166,64 +261,154 @@ pub(crate) fn signed_by_style(stream: &Stream<'_>, version: NodeId) -> bool {
 
 /// Everything that a new metadata block says.
 pub(crate) struct NewMetadata<'m> {
-    pub(crate) keys: &'m [KeyEntry],
+    pub(crate) groups: &'m [Vec<KeyEntry>],
+    /// How many groups are needed; written where there are several.
+    pub(crate) threshold: usize,
     pub(crate) last_modified: &'m str,
     pub(crate) mac: &'m str,
-    pub(crate) selection: &'m Selection,
+    /// `None` writes none: the binary store (13).
+    pub(crate) selection: Option<&'m Selection>,
     pub(crate) mac_only_encrypted: bool,
 }
 
 impl NewMetadata<'_> {
     /// Returns the block as a tree whose keys are sorted at every level, as 3.13 writes (7.2).
-    pub(crate) fn to_value(&self) -> yaml::Value {
+    pub(crate) fn to_value(&self, syntax: Syntax) -> yaml::Value {
         let string = |text: &str| yaml::Value::Str(text.to_owned());
-        let mut fields: Vec<(String, yaml::Value)> = Vec::new();
-        for kind in KeyKind::ALL {
-            let entries: Vec<yaml::Value> = self
-                .keys
-                .iter()
-                .filter(|entry| entry.kind == kind)
-                .map(|entry| {
-                    let mut fields = entry.fields.clone();
-                    fields.sort();
-                    let pairs = fields.into_iter().map(|(k, v)| (k, yaml::Value::Str(v)));
-                    let mut pairs: Vec<_> = pairs.collect();
-                    if !entry.context.is_empty() {
-                        let context = entry.context.iter();
-                        let context =
-                            context.map(|(k, v)| (k.clone(), yaml::Value::Str(v.clone())));
-                        pairs.push(("context".to_owned(), yaml::Value::Map(context.collect())));
-                        pairs.sort_by(|one, two| one.0.cmp(&two.0));
-                    }
-                    yaml::Value::Map(pairs)
-                })
-                .collect();
-            if !entries.is_empty() {
-                fields.push((kind.name().to_owned(), yaml::Value::Seq(entries)));
+        let mut fields = match self.groups {
+            [group] => lists(group, false),
+            groups => {
+                let groups = groups.iter();
+                let groups = groups.map(|group| yaml::Value::Map(lists(group, true)));
+                let threshold = i64::try_from(self.threshold).unwrap_or(i64::MAX);
+                vec![
+                    ("key_groups".to_owned(), yaml::Value::Seq(groups.collect())),
+                    ("shamir_threshold".to_owned(), yaml::Value::Int(threshold)),
+                ]
             }
-        }
+        };
         fields.push((
             "lastmodified".to_owned(),
             yaml::Value::Quoted(self.last_modified.to_owned()),
         ));
         fields.push(("mac".to_owned(), string(self.mac)));
-        if let Some((name, text)) = self.selection.setting() {
+        if let Some((name, text)) = self.selection.and_then(Selection::setting) {
             fields.push((name.to_owned(), string(text)));
         }
         if self.mac_only_encrypted {
             fields.push(("mac_only_encrypted".to_owned(), yaml::Value::Bool(true)));
         }
-        fields.push((
-            "version".to_owned(),
-            yaml::Value::Raw(format!("'{FORMAT_VERSION}'")),
-        ));
+        let version = match syntax {
+            // The mark of signed_by_style.
+            Syntax::Yaml => yaml::Value::Raw(format!("'{FORMAT_VERSION}'")),
+            _ => string(FORMAT_VERSION),
+        };
+        fields.push(("version".to_owned(), version));
         fields.sort_by(|one, two| one.0.cmp(&two.0));
         yaml::Value::Map(fields)
     }
 }
 
+/// Returns the key lists of one group, sorted. Within `key_groups` sops writes `age` and `hc_vault`
+/// even when they are empty (7.2).
+pub(crate) fn lists(group: &[KeyEntry], in_groups: bool) -> Vec<(String, yaml::Value)> {
+    let mut lists = Vec::new();
+    for kind in KeyKind::ALL {
+        let entries = group.iter().filter(|entry| entry.kind == kind);
+        let entries: Vec<yaml::Value> = entries.map(entry_value).collect();
+        let always = in_groups && matches!(kind, KeyKind::Age | KeyKind::HcVault);
+        if always || !entries.is_empty() {
+            lists.push((kind.name().to_owned(), yaml::Value::Seq(entries)));
+        }
+    }
+    lists.sort_by(|one, two| one.0.cmp(&two.0));
+    lists
+}
+
+/// Returns an entry as a mapping with sorted keys.
+pub(crate) fn entry_value(entry: &KeyEntry) -> yaml::Value {
+    let string = |(name, text): (&String, &String)| (name.clone(), yaml::Value::Str(text.clone()));
+    let fields = entry.fields.iter().map(|(name, text)| (name, text));
+    let mut pairs: Vec<_> = fields.map(string).collect();
+    if !entry.context.is_empty() {
+        let context = entry.context.iter().map(string).collect();
+        pairs.push(("context".to_owned(), yaml::Value::Map(context)));
+    }
+    pairs.sort_by(|one, two| one.0.cmp(&two.0));
+    yaml::Value::Map(pairs)
+}
+
+/// Columns per level of the metadata block: sops's default (sops-format.md 11.5).
+const INDENT: usize = 4;
+
+/// Appends a block to every document that can hold one: nested, or flattened in dotenv and INI.
+///
+/// A document after the first that is empty or null stays as it is: sops reads the metadata of the
+/// first document only, and there is nothing in them to encrypt (0003-sops-layout.md).
+pub(crate) fn append(
+    stream: &Stream<'_>,
+    edits: &mut Edits,
+    block: &yaml::Value,
+) -> Result<(), yaml::EntryError> {
+    let pairs = || flatten(block).into_iter();
+    match stream.syntax() {
+        Syntax::Dotenv => {
+            for (name, text) in pairs() {
+                let (name, text) = (format!("{DOTENV_PREFIX}{name}"), yaml::Value::Str(text));
+                yaml::append_entry(stream, edits, 0, &name, &text, INDENT)?;
+            }
+            return Ok(());
+        }
+        Syntax::Ini => {
+            // A newline cannot stand in a value there (15).
+            let pairs = pairs().map(|(k, v)| (k, yaml::Value::Str(v.replace('\n', "\\n"))));
+            let section = yaml::Value::Map(pairs.collect());
+            return yaml::append_entry(stream, edits, 0, SOPS_KEY, &section, INDENT);
+        }
+        Syntax::Yaml | Syntax::Json => {}
+    }
+    for (index, document) in stream.documents().iter().enumerate() {
+        let bare = document.root.is_none_or(|root| is_null(stream, root));
+        if index == 0 || !bare {
+            yaml::append_entry(stream, edits, index, SOPS_KEY, block, INDENT)?;
+        }
+    }
+    Ok(())
+}
+
+/// Returns a block as dotenv and INI files hold it: one line per value, sorted (14).
+pub(crate) fn flatten(block: &yaml::Value) -> Vec<(String, String)> {
+    let mut lines = Vec::new();
+    let mut pending = vec![(String::new(), block)];
+    while let Some((name, value)) = pending.pop() {
+        let text = match value {
+            yaml::Value::Map(fields) => {
+                let separator = if name.is_empty() { "" } else { "__map_" };
+                let fields = fields.iter();
+                pending
+                    .extend(fields.map(|(key, inner)| (format!("{name}{separator}{key}"), inner)));
+                continue;
+            }
+            yaml::Value::Seq(items) => {
+                let items = items.iter().enumerate();
+                pending.extend(items.map(|(i, inner)| (format!("{name}__list_{i}"), inner)));
+                continue;
+            }
+            yaml::Value::Str(text) | yaml::Value::Quoted(text) | yaml::Value::Raw(text) => {
+                text.clone()
+            }
+            yaml::Value::Int(number) => number.to_string(),
+            yaml::Value::Bool(value) => value.to_string(),
+            _ => String::new(),
+        };
+        lines.push((name, text));
+    }
+    lines.sort();
+    lines
+}
+
 /// Finds the value of the top-level `sops` key of a document.
-fn find(stream: &Stream<'_>, document: usize) -> Result<Option<NodeId>, MetadataError> {
+pub(crate) fn find(stream: &Stream<'_>, document: usize) -> Result<Option<NodeId>, MetadataError> {
     let Some(root) = stream.documents().get(document).and_then(|d| d.root) else {
         return Ok(None);
     };
@@ -236,7 +421,8 @@ fn find(stream: &Stream<'_>, document: usize) -> Result<Option<NodeId>, Metadata
         }
         if found.is_some() {
             let line = tree::line_of(stream, key);
-            return Err(MetadataError::Duplicate { line });
+            let name = SOPS_KEY.to_owned();
+            return Err(MetadataError::Duplicate { line, name });
         }
         found = Some(stream.target(value));
     }
@@ -248,160 +434,89 @@ fn find(stream: &Stream<'_>, document: usize) -> Result<Option<NodeId>, Metadata
     }
 }
 
-/// The fields of a mapping; names match whatever their case (7.3).
-struct Fields<'f, 's> {
-    stream: &'f Stream<'s>,
-    pairs: Vec<(String, NodeId)>,
+/// Returns the value node of a field of the block; names match whatever their case (7.3).
+fn member(stream: &Stream<'_>, mapping: NodeId, name: &str) -> Option<NodeId> {
+    let mut entries = stream.entries(mapping);
+    let found = entries.find(|(key, _)| {
+        let key = tree::key_text(stream, *key);
+        key.is_some_and(|key| key.eq_ignore_ascii_case(name))
+    });
+    found.map(|(_, value)| stream.target(value))
 }
 
-impl<'f, 's> Fields<'f, 's> {
-    fn of(stream: &'f Stream<'s>, mapping: NodeId) -> Self {
-        let pairs = stream
-            .entries(mapping)
-            .filter_map(|(key, value)| {
-                let name = tree::key_text(stream, key)?.to_ascii_lowercase();
-                Some((name, stream.target(value)))
-            })
-            .collect();
-        Self { stream, pairs }
-    }
-
-    fn get(&self, name: &str) -> Option<NodeId> {
-        let found = self.pairs.iter().find(|(field, _)| field == name);
-        found.map(|(_, node)| *node)
-    }
-
-    /// Returns a field as text, `None` when it is absent or null.
-    fn text(&self, name: &str) -> Result<Option<String>, MetadataError> {
-        let Some(node) = self.get(name) else {
-            return Ok(None);
-        };
-        if matches!(self.stream.resolve(node), Ok(Scalar::Null)) {
-            return Ok(None);
-        }
-        text(self.stream, node)
-            .map(Some)
-            .ok_or_else(|| field_error(self.stream, node, name, "is not a text"))
-    }
-}
-
-/// Returns a scalar as text: numbers and booleans too (7.3), and timestamps as they are written.
-fn text(stream: &Stream<'_>, node: NodeId) -> Option<String> {
-    if stream.node(node).kind != Kind::Scalar {
-        return None;
-    }
-    match stream.resolve(node).ok()? {
-        Scalar::Str(text) => Some(text.into_owned()),
-        Scalar::Timestamp(time) => Some(time.rfc3339),
-        Scalar::Null => Some(String::new()),
-        Scalar::Binary(bytes) => String::from_utf8(bytes).ok(),
-        Scalar::Bool(value) => Some(if value { "1" } else { "0" }.to_owned()),
-        _ => Some(stream.node(node).value.to_string()),
-    }
-}
-
-fn read_bool(stream: &Stream<'_>, node: NodeId) -> Option<bool> {
-    match stream.resolve(node).ok()? {
-        Scalar::Bool(value) => Some(value),
-        Scalar::Null => Some(false),
-        Scalar::Int(value) => Some(value != 0),
-        Scalar::Str(text) => match &*text {
-            "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
-            "" | "0" | "f" | "F" | "FALSE" | "false" | "False" => Some(false),
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
-fn read_keys(stream: &Stream<'_>, fields: &Fields<'_, '_>) -> Result<Vec<KeyEntry>, MetadataError> {
+/// Reads the lists of one group, or of the block itself.
+fn read_keys(group: &Meta) -> Result<Vec<KeyEntry>, MetadataError> {
     let mut keys = Vec::new();
     for kind in KeyKind::ALL {
-        let Some(list) = fields.get(kind.name()) else {
-            continue;
-        };
-        for entry in elements(stream, list, kind.name())? {
-            keys.push(read_entry(stream, entry, kind)?);
+        if let Some(list) = group.get(kind.name()) {
+            for entry in list.mappings(kind.name())? {
+                keys.push(read_entry(entry, kind)?);
+            }
         }
     }
     Ok(keys)
 }
 
-/// Reads `key_groups`: all entries, and the number of groups. One group is as good as none, more
-/// hold shares of the data key (10).
-fn read_key_groups(
-    stream: &Stream<'_>,
-    fields: &Fields<'_, '_>,
-) -> Result<(Vec<KeyEntry>, usize), MetadataError> {
-    let Some(list) = fields.get("key_groups") else {
-        return Ok((Vec::new(), 1));
-    };
-    let groups = elements(stream, list, "key_groups")?;
-    let mut keys = Vec::new();
-    for group in &groups {
-        keys.extend(read_keys(stream, &Fields::of(stream, *group))?);
-    }
-    Ok((keys, groups.len().max(1)))
-}
-
-/// Returns the mappings of a list; a single mapping stands for a list of one (7.3).
-fn elements(stream: &Stream<'_>, list: NodeId, name: &str) -> Result<Vec<NodeId>, MetadataError> {
-    let node = stream.node(list);
-    let found = match node.kind {
-        Kind::Mapping => vec![list],
-        Kind::Sequence => node
-            .children
-            .iter()
-            .map(|child| stream.target(*child))
-            .collect(),
-        _ if matches!(stream.resolve(list), Ok(Scalar::Null)) => Vec::new(),
-        _ => return Err(field_error(stream, list, name, "is not a list")),
-    };
-    for element in &found {
-        if stream.node(*element).kind != Kind::Mapping {
-            return Err(field_error(
-                stream,
-                *element,
-                name,
-                "has an entry that is not a mapping",
-            ));
-        }
-    }
-    Ok(found)
-}
-
-/// Reads one entry; the one nested mapping it may hold is the `context` of kms.
-fn read_entry(stream: &Stream<'_>, node: NodeId, kind: KeyKind) -> Result<KeyEntry, MetadataError> {
+/// Reads one entry; the one mapping it may hold is the `context` of kms. `created_at`, where it is
+/// there, must be a time (7.3).
+fn read_entry(meta: &Meta, kind: KeyKind) -> Result<KeyEntry, MetadataError> {
     let mut entry = KeyEntry {
         kind,
         fields: Vec::new(),
         context: BTreeMap::new(),
     };
-    for (name, value) in Fields::of(stream, node).pairs {
-        if stream.node(value).kind == Kind::Mapping {
-            for (key, inner) in stream.entries(value) {
-                let key = tree::key_text(stream, key);
-                let inner = text(stream, stream.target(inner));
-                if let (Some(key), Some(inner), "context") = (key, inner, name.as_str()) {
-                    entry.context.insert(key.into_owned(), inner);
+    let What::Map(fields) = &meta.what else {
+        return Ok(entry);
+    };
+    for (name, value) in fields {
+        let name = name.to_ascii_lowercase();
+        match (&value.what, name.as_str()) {
+            (What::Map(pairs), "context") => {
+                for (key, inner) in pairs {
+                    let text = inner
+                        .text()
+                        .ok_or_else(|| inner.error("context", "holds more than texts"))?;
+                    entry.context.insert(key.clone(), text.to_owned());
                 }
             }
-            continue;
+            // Unknown lists and mappings stay in the file and mean nothing here.
+            (What::Map(_) | What::List(_), other) if !KNOWN_FIELDS.contains(&other) => {}
+            _ => {
+                let text = value
+                    .text()
+                    .ok_or_else(|| value.error(&name, "is not a text"))?;
+                let is_time = name != "created_at" || rfc3339::to_seconds(text).is_some();
+                if !is_time && !text.is_empty() {
+                    return Err(value.error(&name, "is not an RFC 3339 time"));
+                }
+                if value.what != What::Null {
+                    entry.fields.push((name, text.to_owned()));
+                }
+            }
         }
-        let value = text(stream, value)
-            .ok_or_else(|| field_error(stream, value, &name, "is not a text"))?;
-        entry.fields.push((name, value));
     }
     Ok(entry)
 }
 
-fn field_error(stream: &Stream<'_>, node: NodeId, field: &str, reason: &str) -> MetadataError {
-    MetadataError::Field {
-        line: tree::line_of(stream, node),
-        field: field.to_owned(),
-        reason: reason.to_owned(),
-    }
-}
+/// Every field of every kind of entry (8), all texts but the context.
+const KNOWN_FIELDS: &[&str] = &[
+    "arn",
+    "role",
+    "context",
+    "aws_profile",
+    "created_at",
+    "enc",
+    "resource_id",
+    "key_id",
+    "vault_url",
+    "name",
+    "version",
+    "vault_address",
+    "engine_path",
+    "key_name",
+    "fp",
+    "recipient",
+];
 
 #[cfg(test)]
 mod tests {
@@ -419,9 +534,9 @@ mod tests {
     #[test]
     fn every_writers_block_reads() {
         let metadata = read(&format!("a: 1\nsops:\n{AGE}{REST}")).unwrap();
-        assert_eq!(metadata.keys.len(), 1);
-        assert_eq!(metadata.keys[0].id(), "age1x");
-        assert_eq!(metadata.keys[0].field("enc"), Some("abc\n"));
+        assert_eq!(metadata.keys().count(), 1);
+        assert_eq!(metadata.groups[0][0].id(), "age1x");
+        assert_eq!(metadata.groups[0][0].field("enc"), Some("abc\n"));
         assert_eq!(metadata.selection, Selection::default());
         assert!(!metadata.mac_only_encrypted && !metadata.own_spelling);
 
@@ -432,7 +547,7 @@ mod tests {
              encrypted_regex: ^a$\n  version: '3.13.3'\n",
         )
         .unwrap();
-        assert_eq!(metadata.keys[0].field("recipient"), Some("age1x"));
+        assert_eq!(metadata.groups[0][0].field("recipient"), Some("age1x"));
         assert_eq!(metadata.last_modified, "2026-01-02T03:04:05Z");
         assert_eq!(metadata.mac, "");
         assert_eq!(
@@ -443,14 +558,66 @@ mod tests {
     }
 
     #[test]
-    fn one_key_group_is_as_good_as_none_and_more_are_named() {
-        let group = "  - age:\n    - {recipient: age1x, enc: x}\n";
+    fn key_groups_are_read_where_there_are_no_flat_lists() {
+        let group = "  - age:\n    - {recipient: age1x, enc: x}\n    hc_vault: []\n";
         let one = read(&format!("sops:\n  key_groups:\n{group}{REST}")).unwrap();
-        assert_eq!(one.keys.len(), 1);
+        assert_eq!((one.groups.len(), one.keys().count()), (1, 1));
         let two = read(&format!(
-            "sops:\n  shamir_threshold: 2\n  key_groups:\n{group}{group}{REST}"
-        ));
-        assert_eq!(two.unwrap().groups, 2);
+            "sops:\n  shamir_threshold: \"0x2\"\n  key_groups:\n{group}{group}{REST}"
+        ))
+        .unwrap();
+        assert_eq!((two.groups.len(), two.threshold), (2, 2));
+        let both = read(&format!("sops:\n{AGE}  key_groups:\n{group}{group}{REST}")).unwrap();
+        assert_eq!(both.groups.len(), 1);
+    }
+
+    #[test]
+    fn an_entry_has_its_context_and_unknown_parts_do_no_harm() {
+        let metadata = read(
+            "sops:\n  kms:\n  - arn: a\n    context: {env: prod, n: 5}\n    future: [1, {a: b}]\n    \
+             aws_profile: ''\n    created_at: 2026-01-02T03:04:05Z\n    role: null\n  \
+             lastmodified: \"2026-01-02T03:04:05Z\"\n",
+        )
+        .unwrap();
+        let entry = &metadata.groups[0][0];
+        let context: Vec<(&str, &str)> = entry
+            .context
+            .iter()
+            .map(|(k, v)| (k.as_str(), v.as_str()))
+            .collect();
+        assert_eq!(context, [("env", "prod"), ("n", "5")]);
+        assert_eq!(entry.field("role"), None);
+        assert_eq!(entry.field("aws_profile"), Some(""));
+    }
+
+    #[test]
+    fn versions_are_checked_as_sops_checks_them() {
+        let version = |text: &str| {
+            let rest = REST.replace("3.9.0", text);
+            read(&format!("sops:\n{AGE}{rest}"))
+        };
+        for good in ["3.13.3", "v3.9.0", "1.14", "3.13.0-rc.1", "2.0.0+x"] {
+            version(good).unwrap().check_version().unwrap();
+        }
+        for bad in ["\"\"", "\"3.9\"", "3.9.0.1", "03.1.1", "x"] {
+            let metadata = version(bad).unwrap();
+            assert!(metadata.check_version().is_err(), "{bad}");
+        }
+        assert_eq!(
+            version("4.0.0").unwrap_err(),
+            MetadataError::Newer("4.0.0".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_block_of_aliases_ends() {
+        let mut bomb = "a: &a0 [x]\n".to_owned();
+        for level in 1..7 {
+            let below = level - 1;
+            bomb.push_str(&format!("b{level}: &a{level} [*a{below},*a{below},*a{below},*a{below},*a{below},*a{below},*a{below},*a{below}]\n"));
+        }
+        let source = format!("{bomb}sops:\n  new: *a6\n{AGE}{REST}");
+        assert_eq!(read(&source).unwrap_err(), MetadataError::TooLarge);
     }
 
     #[test]
@@ -478,7 +645,7 @@ mod tests {
             ),
             (
                 "sops: {a: 1}\nsops: {b: 1}\n",
-                "line 2: the top-level key `sops` is there twice",
+                "line 2: `sops` of the sops metadata is there twice",
             ),
         ] {
             let error = read(source).unwrap_err().to_string();
@@ -497,13 +664,14 @@ mod tests {
             context: BTreeMap::new(),
         };
         let value = NewMetadata {
-            keys: &[entry],
+            groups: &[vec![entry]],
+            threshold: 0,
             last_modified: "2026-01-02T03:04:05Z",
             mac: "ENC[m]",
-            selection: &Selection::default(),
+            selection: Some(&Selection::default()),
             mac_only_encrypted: true,
         }
-        .to_value();
+        .to_value(Syntax::Yaml);
         let yaml::Value::Map(fields) = value else {
             panic!("a mapping")
         };

@@ -1,11 +1,10 @@
-//! Opening an encrypted tree: the data key, every leaf, the MAC (sops-format.md 5.4, 7.4).
+//! Opening an encrypted tree: every leaf, the MAC (sops-format.md 5.4).
 
 use selkie_text::yaml::{Comment, NodeId, Stream};
 use zeroize::Zeroizing;
 
 use crate::cipher::{Cipher, CipherError, Kind};
 use crate::encrypt::ClearLeaf;
-use crate::keys::{DataKey, DataKeySource, KeyEntry, KeyKind, UnwrapError};
 use crate::metadata::Metadata;
 use crate::selection::Selection;
 use crate::tree::{self, Leaf, TreeError, What};
@@ -161,68 +160,6 @@ pub(crate) fn check_mac(
     } else {
         Err(MacError::Mismatch)
     }
-}
-
-/// Why the data key was not recovered.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum NoDataKey {
-    /// No entry of the metadata yields it.
-    #[error("no identity fits; the file is encrypted for {}", list(.attempts))]
-    NoIdentity {
-        /// Each entry that was tried, in order, and why it did not help.
-        attempts: Vec<(KeyEntry, UnwrapError)>,
-    },
-    /// It is split over several groups.
-    #[error(
-        "the data key is split over {0} key groups (Shamir), which is not supported yet; \
-         use sops for this file"
-    )]
-    KeyGroups(usize),
-}
-
-fn list(attempts: &[(KeyEntry, UnwrapError)]) -> String {
-    let each: Vec<String> = attempts
-        .iter()
-        .map(|(entry, error)| match error {
-            UnwrapError::NotMine => format!("{} {}", entry.kind, entry.id()),
-            other => format!("{} {} ({other})", entry.kind, entry.id()),
-        })
-        .collect();
-    each.join(", ")
-}
-
-/// Unwraps the data key: age first, then pgp, then the others (7.4), and within that order the
-/// entries that the source says it fits.
-pub(crate) fn data_key(
-    metadata: &Metadata,
-    source: &dyn DataKeySource,
-) -> Result<DataKey, NoDataKey> {
-    if metadata.groups > 1 {
-        return Err(NoDataKey::KeyGroups(metadata.groups));
-    }
-    let mut entries: Vec<&KeyEntry> = metadata.keys.iter().collect();
-    entries.sort_by_key(|entry| {
-        let kind = match entry.kind {
-            KeyKind::Age => 0,
-            KeyKind::Pgp => 1,
-            _ => 2,
-        };
-        (!source.fits(entry), kind)
-    });
-    let mut attempts = Vec::new();
-    for entry in entries {
-        match source.unwrap_key(entry) {
-            Ok(secret) => match DataKey::from_bytes(&secret) {
-                Ok(key) => return Ok(key),
-                Err(error) => {
-                    attempts.push((entry.clone(), UnwrapError::Failed(error.to_string())));
-                }
-            },
-            Err(error) => attempts.push((entry.clone(), error)),
-        }
-    }
-    Err(NoDataKey::NoIdentity { attempts })
 }
 
 /// Returns the leaves that the rule selects and that are not encrypted; needs no key.

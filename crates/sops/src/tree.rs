@@ -10,6 +10,7 @@ use std::cell::Cell;
 
 use selkie_text::yaml::{Comment, Kind, Node, NodeId, Scalar, Stream};
 
+use crate::metadata_tree::is_metadata_key;
 use crate::selection::{Scope, Selection};
 use crate::value::Value;
 
@@ -447,7 +448,7 @@ impl<'w, 's> Walk<'w, 's> {
             self.comments(&item.head, &mut scope, false, alias, visit)?;
             self.comments(&item.line, &mut scope, false, alias, visit)?;
         }
-        if self.frames.len() == 1 && text == SOPS_KEY {
+        if self.frames.len() == 1 && is_metadata_key(stream.syntax(), &text) {
             // sops takes the item out of the tree before it walks; comments around it stay.
             if scalar {
                 self.comments(&item.foot, &mut scope, false, alias, visit)?;

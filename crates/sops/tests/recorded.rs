@@ -191,7 +191,10 @@ fn every_changed_byte_is_noticed() {
                     matches!(error, DecryptError::Mac(MacError::Undecryptable(_))),
                     "{error}"
                 );
-                let options = DecryptOptions { ignore_mac: true };
+                let options = DecryptOptions {
+                    ignore_mac: true,
+                    ..DecryptOptions::default()
+                };
                 assert!(decrypt(&changed, &own, &options).is_ok());
             } else {
                 let text = error.to_string();
@@ -269,7 +272,8 @@ fn what_was_forgotten_in_clear_is_named_and_added() {
     let own = identities(IDENTITY);
     let source = include_str!("fixtures/regex-3.13.3.enc.yaml");
     let plan = EncryptPlan {
-        recipients: &[],
+        groups: Vec::new(),
+        threshold: None,
         selection: Selection::default(),
         mac_only_encrypted: false,
         now: "2026-03-04T05:06:07Z".parse().unwrap(),
