@@ -439,8 +439,47 @@ fn an_annotation_that_repeats_a_value_is_refused() {
     let error = plain(source).unwrap_err().to_string();
     assert_eq!(
         error,
-        "line 1: the annotation copy repeats the value of stringData.k, and would stay in clear; remove it"
+        "line 7: the annotation copy repeats the value of stringData.k, and would stay in clear; remove it"
     );
+}
+
+/// Each of these was missed: escapes of JSON, single lines, labels.
+#[test]
+fn copies_in_other_forms_are_refused_by_field_and_line() {
+    let source = |metadata: &str| {
+        format!(
+            "apiVersion: v1\nkind: Secret\nmetadata:\n  name: n\n  namespace: s\n{metadata}stringData:\n  \
+             a: 'canary \"quoted\" \u{1f600}'\n  b: |\n    canary in line one\n    canary in line two\n  \
+             c: canary-name\n"
+        )
+    };
+    for (metadata, expected) in [
+        (
+            "  annotations:\n    x: '{\"stringData\":{\"a\":\"canary \\\"quoted\\\" \\ud83d\\ude00\"}}'\n",
+            "line 7: the annotation x repeats the value of stringData.a",
+        ),
+        (
+            "  annotations:\n    y: '{\"a\":\"{\\\"b\\\":\\\"canary-\\\\u006eame\\\"}\"}'\n",
+            "line 7: the annotation y repeats the value of stringData.c",
+        ),
+        (
+            "  annotations:\n    z: canary in line two\n",
+            "line 7: the annotation z repeats the value of stringData.b",
+        ),
+        (
+            "  # canary in line one\n",
+            "line 6: the comment repeats the value of stringData.b",
+        ),
+        (
+            "  labels:\n    l: canary-name\n",
+            "line 7: the label l repeats the value of stringData.c",
+        ),
+    ] {
+        let error = plain(&source(metadata)).unwrap_err().to_string();
+        assert!(error.starts_with(expected), "{metadata}: {error}");
+        assert!(!error.contains("canary"), "{error}");
+    }
+    assert!(plain(&source("  labels:\n    l: canary\n")).is_ok());
 }
 
 #[test]

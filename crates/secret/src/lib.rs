@@ -4,8 +4,10 @@
 //! invariant 2). Neither type implements `Display`, `Serialize` or `Clone`; a copy is made with
 //! [`SecretBytes::duplicate`], so that every copy is visible in a review.
 
+mod hidden;
 mod process;
 
+pub use hidden::{HiddenValues, SHORTEST_PART};
 pub use process::{HardenError, harden_process};
 
 use std::fmt;

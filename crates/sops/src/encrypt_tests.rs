@@ -441,3 +441,42 @@ fn a_rule_with_an_inner_boundary_works() {
         "{text}"
     );
 }
+
+fn add_options() -> crate::AddClearOptions {
+    crate::AddClearOptions {
+        now: "2026-01-02T03:04:05Z".parse().unwrap(),
+        ignore_mac: false,
+    }
+}
+
+fn forgotten(source: &str) -> Vec<(String, usize)> {
+    let Encryption::AlreadyEncrypted(found) = encrypt(source, &all()).unwrap() else {
+        panic!("it has metadata")
+    };
+    let clear = found.clear.into_iter();
+    clear.map(|leaf| (leaf.path, leaf.line)).collect()
+}
+
+/// A comment alone went unnoticed.
+#[test]
+fn a_comment_added_in_clear_is_named_and_encrypted() {
+    let text = encrypted("a:\n  b: x\n  c_unencrypted: y\n", &all()).text;
+    assert_eq!(forgotten(&text), []);
+    let added = text.replace("  c_", "  # canary\n  #\n  c_");
+    // It heads what the rule leaves clear, but stands in the mapping, where comments are encrypted.
+    assert_eq!(forgotten(&added), [("the comment in a".to_owned(), 3)]);
+    let whole = crate::add_clear(&added, &ClearKey, &add_options()).unwrap();
+    assert_eq!((whole.values, whole.comments), (0, 1));
+    assert!(!whole.text.contains("canary"));
+    assert_eq!(forgotten(&whole.text), []);
+    assert_eq!(
+        back(&whole.text),
+        "a:\n  b: x\n  # canary\n  #\n  c_unencrypted: y\n"
+    );
+
+    let marked = plan("unencrypted_comment_regex", "keep");
+    let text = encrypted("a: x\nb: y\n", &marked).text;
+    let kept = text.replace("b: ENC", "# keep\nb: ENC");
+    // The value behind the marker is clear by the rule now, and its ciphertext an ordinary text.
+    assert_eq!(forgotten(&kept), []);
+}

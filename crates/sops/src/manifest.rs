@@ -2,10 +2,9 @@
 
 use std::collections::HashMap;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
-use selkie_text::yaml::{self, Kind, NodeId, Scalar, Stream};
-use zeroize::{Zeroize as _, Zeroizing};
+use selkie_secret::{HiddenValues, SHORTEST_PART};
+use selkie_text::yaml::{self, Comment, Kind, NodeId, Scalar, Stream};
+use zeroize::Zeroizing;
 
 use crate::metadata;
 use crate::selection::{Selection, SelectionSettings};
@@ -56,7 +55,7 @@ pub enum ManifestError {
 pub struct RepeatedValue {
     /// Line of the clear field.
     pub line: usize,
-    /// The clear field.
+    /// The clear field, or "the comment".
     pub field: String,
     /// The field whose value it repeats.
     pub secret: String,
@@ -116,10 +115,11 @@ pub fn default_selection(source: &str) -> Result<Option<Selection>, ManifestErro
     }
 }
 
-/// Refuses a Secret whose clear part repeats a value that `rule` selects: plain or base64 in either
-/// direction, as a whole text or inside JSON. Encrypting one copy would hide nothing.
+/// Refuses a file whose clear part repeats a value of a Secret that `rule` selects: plain or base64
+/// in either direction, as a whole text, inside JSON, or line by line. Encrypting one copy would
+/// hide nothing. Looked at are the fields of all Secrets and the comments of the file.
 ///
-/// Names of the object, its type and its labels are not looked at: they are identifiers, and a user
+/// Names of an object, its type and its labels are not looked at: they are identifiers, and a user
 /// name that equals the name of an application gives nothing away.
 pub(crate) fn check_repeats(stream: &Stream<'_>, rule: &Selection) -> Result<(), CheckError> {
     if !stream.source().contains("Secret") {
@@ -129,52 +129,88 @@ pub(crate) fn check_repeats(stream: &Stream<'_>, rule: &Selection) -> Result<(),
     if !objects.has_secret() {
         return Ok(());
     }
-    let mut parts: HashMap<NodeId, Parts> = HashMap::new();
+    let mut hidden = HiddenValues::default();
+    let mut clear: Vec<Clear> = Vec::new();
     tree::walk(stream, rule, |leaf| {
         let node = match leaf.what {
             What::Scalar(node) => node,
-            What::Comment(_) => return Ok::<(), TreeError>(()),
+            What::Comment(comment) => {
+                if !leaf.selected {
+                    clear.push(Clear::comment(stream, comment));
+                }
+                return Ok::<(), TreeError>(());
+            }
         };
-        let Some(object) = objects.owner(stream, node) else {
+        let Some(object) = objects.owner(stream, node).filter(|o| o.is_secret()) else {
             return Ok(());
         };
-        if !object.is_secret() {
-            return Ok(());
-        }
         let value = tree::value_of(stream, node, || leaf.path())?;
         let Some(Value::Str(ref bytes)) = value else {
             return Ok(());
         };
-        let Some(text) = std::str::from_utf8(bytes)
-            .ok()
-            .filter(|text| !text.is_empty())
-        else {
-            return Ok(());
-        };
-        let parts = parts.entry(object.node).or_default();
-        let path = leaf.path();
+        let group = object.node.index();
         if leaf.selected {
-            parts.add_secret(text, path);
-        } else if !is_identifier(stream, object.node, node) {
-            let line = leaf.line();
-            parts
-                .clear
-                .push((Zeroizing::new(text.to_owned()), path, line));
+            hidden.add(group, &leaf.path(), bytes);
+        } else if !is_identifier(stream, object.node, node)
+            && let Ok(text) = std::str::from_utf8(bytes)
+        {
+            let field = leaf.path();
+            clear.push(Clear {
+                text: Zeroizing::new(text.to_owned()),
+                line: leaf.line(),
+                shortest: match field.contains(LAST_APPLIED) {
+                    true => 1,
+                    false => MIN_WHOLE,
+                },
+                field,
+                group: Some(group),
+            });
         }
         Ok(())
     })?;
-    for parts in parts.values() {
-        for (text, field, line) in &parts.clear {
-            if let Some(secret) = parts.repeated_in(text, field.contains(LAST_APPLIED)) {
-                return Err(CheckError::Repeated(RepeatedValue {
-                    line: *line,
-                    field: field.clone(),
-                    secret,
-                }));
-            }
+    let unattached = stream.unattached_comments().iter();
+    clear.extend(unattached.map(|comment| Clear::comment(stream, comment)));
+    for part in &clear {
+        let shortest = |group| match part.group == Some(group) {
+            true => part.shortest,
+            false => SHORTEST_PART,
+        };
+        if let Some(secret) = hidden.repeated_in(&part.text, &shortest) {
+            return Err(CheckError::Repeated(RepeatedValue {
+                line: part.line,
+                field: part.field.clone(),
+                secret: secret.to_owned(),
+            }));
         }
     }
     Ok(())
+}
+
+/// Shortest text of a Secret's own field that counts when it is the whole field; in kubectl's copy
+/// of the manifest every string counts. Elsewhere it takes [`SHORTEST_PART`].
+const MIN_WHOLE: usize = 4;
+
+/// A text that stays in clear.
+struct Clear {
+    text: Zeroizing<String>,
+    field: String,
+    line: usize,
+    /// The Secret it stands in.
+    group: Option<usize>,
+    /// From which length it counts as a repetition of a value of that Secret.
+    shortest: usize,
+}
+
+impl Clear {
+    fn comment(stream: &Stream<'_>, comment: &Comment) -> Self {
+        Self {
+            text: Zeroizing::new(stream.comment_text(comment).into_owned()),
+            field: "the comment".to_owned(),
+            line: stream.line_column(comment.span.start).0,
+            group: None,
+            shortest: SHORTEST_PART,
+        }
+    }
 }
 
 /// Why [`check_repeats`] stopped.
@@ -188,103 +224,6 @@ impl From<TreeError> for CheckError {
     fn from(error: TreeError) -> Self {
         Self::Tree(error)
     }
-}
-
-/// Shortest text that counts as a repetition when it is a whole field or JSON string; shorter ones
-/// are words like `true` or `db` that stand anywhere.
-const MIN_WHOLE: usize = 4;
-/// Shortest text that counts when it is found in the middle of another.
-const MIN_PART: usize = 8;
-/// Longest clear text that is searched for parts; whole JSON strings are found in any.
-const MAX_SEARCHED: usize = 64 << 10;
-
-/// What one Secret hides and shows.
-#[derive(Default)]
-struct Parts {
-    /// Every form of a hidden value, and the path of the value; cleared on drop.
-    hidden: HashMap<String, String>,
-    /// Clear texts with path and line.
-    clear: Vec<(Zeroizing<String>, String, usize)>,
-}
-
-impl Drop for Parts {
-    fn drop(&mut self) {
-        for (mut form, _) in self.hidden.drain() {
-            form.zeroize();
-        }
-    }
-}
-
-impl Parts {
-    /// Adds the forms of a value: itself, its base64, and what it is the base64 of.
-    fn add_secret(&mut self, text: &str, path: String) {
-        let decoded = BASE64_STANDARD
-            .decode(text.split_ascii_whitespace().collect::<String>())
-            .ok()
-            .and_then(|bytes| String::from_utf8(bytes).ok());
-        self.hidden
-            .insert(BASE64_STANDARD.encode(text), path.clone());
-        if let Some(decoded) = decoded.filter(|text| !text.is_empty()) {
-            self.hidden.insert(decoded, path.clone());
-        }
-        let trimmed = text.trim_end_matches('\n');
-        self.hidden.insert(trimmed.to_owned(), path.clone());
-        self.hidden.insert(text.to_owned(), path);
-    }
-
-    /// Returns the path of a hidden value that a clear text repeats. In kubectl's copy of the
-    /// manifest every string counts, however short.
-    fn repeated_in(&self, clear: &str, last_applied: bool) -> Option<String> {
-        let whole = |text: &str| {
-            let long = text.len() >= MIN_WHOLE || last_applied;
-            let found = self.hidden.get(text);
-            found.filter(|_| long && !text.is_empty()).cloned()
-        };
-        if let Some(path) = whole(clear).or_else(|| whole(clear.trim())) {
-            return Some(path);
-        }
-        if let Some(path) = json_strings(clear).iter().find_map(|text| whole(text)) {
-            return Some(path);
-        }
-        if clear.len() > MAX_SEARCHED {
-            return None;
-        }
-        self.hidden
-            .iter()
-            .find(|(hidden, _)| hidden.len() >= MIN_PART && clear.contains(hidden.as_str()))
-            .map(|(_, path)| path.clone())
-    }
-}
-
-/// Returns everything between double quotes in a text, with JSON's escapes resolved.
-fn json_strings(text: &str) -> Vec<Zeroizing<String>> {
-    let mut strings = Vec::new();
-    let mut rest = text.chars();
-    while rest.by_ref().any(|c| c == '"') {
-        let mut string = Zeroizing::new(String::new());
-        while let Some(c) = rest.next() {
-            match c {
-                '"' => break,
-                '\\' => match rest.next() {
-                    Some('n') => string.push('\n'),
-                    Some('t') => string.push('\t'),
-                    Some('r') => string.push('\r'),
-                    Some('b') => string.push('\u{8}'),
-                    Some('f') => string.push('\u{c}'),
-                    Some('u') => {
-                        let digits: String = rest.by_ref().take(4).collect();
-                        let code = u32::from_str_radix(&digits, 16).ok();
-                        string.extend(code.and_then(char::from_u32));
-                    }
-                    Some(other) => string.push(other),
-                    None => {}
-                },
-                other => string.push(other),
-            }
-        }
-        strings.push(string);
-    }
-    strings
 }
 
 /// A Kubernetes object: a document, or an item of a List.

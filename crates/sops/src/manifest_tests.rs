@@ -138,7 +138,48 @@ fn names_and_short_words_are_no_repetition() {
         repeats(&short.replace("  labels:", "  annotations: {x: 'on'}\n  labels:")),
         None
     );
-    // A value of one Secret in another one of the file is not looked at.
-    let other = "apiVersion: v1\nkind: Secret\nmetadata: {annotations: {n: hunter2-app}}\ndata: {a: eA==}\n";
-    assert_eq!(repeats(&format!("{SECRET}---\n{other}")), None);
+}
+
+/// The copy in another Secret, or in a comment, shows the value just as well.
+#[test]
+fn repetitions_in_other_secrets_and_in_comments_are_found() {
+    let other = |note: &str| {
+        let other =
+            "apiVersion: v1\nkind: Secret\nmetadata: {annotations: {n: NOTE}}\ndata: {a: eA==}\n";
+        repeats(&format!("{SECRET}---\n{}", other.replace("NOTE", note)))
+    };
+    let found = other("hunter2-app").unwrap();
+    assert_eq!(
+        (found.line, found.field.as_str()),
+        (12, "metadata.annotations.n")
+    );
+    assert_eq!(other("admin"), None);
+
+    for (source, line) in [
+        (format!("# was hunter2-app\n{SECRET}"), 1),
+        (
+            SECRET.replace("name: db\n", "name: db # aHVudGVyMi1hcHA=\n"),
+            4,
+        ),
+        (format!("{SECRET}---\n# hunter2-app\nkind: ConfigMap\n"), 10),
+        (SECRET.replace("{app:", "{ # hunter2-app\n    app:"), 5),
+    ] {
+        let found = repeats(&source).unwrap_or_else(|| panic!("{source}"));
+        assert_eq!(
+            (found.line, found.field.as_str()),
+            (line, "the comment"),
+            "{source}"
+        );
+    }
+    // One that is encrypted itself may say anything; a short word stands anywhere.
+    for source in [
+        SECRET.replace("  user:", "  # hunter2-app\n  user:"),
+        format!("# of the admin\n{SECRET}"),
+        format!("# admin\n{SECRET}"),
+    ] {
+        assert_eq!(repeats(&source), None, "{source}");
+    }
+    let many = SECRET.replace("admin", "|\n    first line of it\n    second line of it");
+    let found = repeats(&format!("# second line of it\n{many}")).unwrap();
+    assert_eq!(found.secret, "stringData.user");
 }

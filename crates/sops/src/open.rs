@@ -162,29 +162,38 @@ pub(crate) fn check_mac(
     }
 }
 
-/// Returns the leaves that the rule selects and that are not encrypted; needs no key.
+/// Returns the values and comments that the rule selects and that are not encrypted; needs no key.
 pub(crate) fn clear_leaves(
     stream: &Stream<'_>,
     rule: &Selection,
 ) -> Result<Vec<ClearLeaf>, TreeError> {
     let mut clear = Vec::new();
     tree::walk(stream, rule, |leaf| {
-        let What::Scalar(node) = leaf.what else {
-            return Ok::<(), TreeError>(());
-        };
         if !leaf.selected {
-            return Ok(());
+            return Ok::<(), TreeError>(());
         }
-        let is_clear = match tree::value_of(stream, node, || leaf.path())? {
-            None => false,
-            Some(Value::Str(ref bytes)) => {
-                !bytes.is_empty() && !bytes.starts_with(ENCRYPTED_PREFIX.as_bytes())
+        let (is_clear, path) = match leaf.what {
+            // One met through an alias stands, and counts, elsewhere.
+            What::Comment(comment) => {
+                let text = stream.comment_text(comment);
+                let is_clear = !text.is_empty() && !looks_encrypted(&text);
+                let path = format!("the comment in {}", leaf.path());
+                (is_clear && leaf.alias.is_none(), path)
             }
-            Some(_) => true,
+            What::Scalar(node) => {
+                let is_clear = match tree::value_of(stream, node, || leaf.path())? {
+                    None => false,
+                    Some(Value::Str(ref bytes)) => {
+                        !bytes.is_empty() && !bytes.starts_with(ENCRYPTED_PREFIX.as_bytes())
+                    }
+                    Some(_) => true,
+                };
+                (is_clear, leaf.path())
+            }
         };
         if is_clear {
             clear.push(ClearLeaf {
-                path: leaf.path(),
+                path,
                 line: leaf.line(),
             });
         }

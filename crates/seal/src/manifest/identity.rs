@@ -152,7 +152,7 @@ const SERVER_FIELDS: [&str; 9] = [
     "managedFields",
 ];
 /// Annotations that hold a copy of the whole manifest, in clear.
-const LAST_APPLIED: [&str; 2] = [
+pub(super) const LAST_APPLIED: [&str; 2] = [
     "kubectl.kubernetes.io/last-applied-configuration",
     "kubecfg.ksonnet.io/last-applied-configuration",
 ];

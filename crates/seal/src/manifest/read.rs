@@ -1,11 +1,9 @@
 //! Reading a Secret from a parsed document, and deciding what its SealedSecret says.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use selkie_secret::{HiddenValues, SHORTEST_PART};
 use selkie_text::yaml::{Comment, Kind, NodeId, Scalar, Stream};
-use zeroize::Zeroizing;
 
-use super::identity::Identity;
+use super::identity::{Identity, LAST_APPLIED};
 use super::nodes::{Field, Reader, Value};
 use super::write::{Entry, Remarks, Tree};
 use super::{SealManifestError, SealPlan};
@@ -159,7 +157,7 @@ impl SecretDocument {
         };
         let identity = Identity::decide(&reader, &metadata, plan)?;
         let mut template_metadata = identity.template_metadata(&reader, &metadata)?;
-        self.check_repeats(stream, &reader, &values, &template_metadata)?;
+        self.check_repeats(stream, &reader, &values, &metadata)?;
 
         let label = identity.scope.label(&identity.namespace, &identity.name);
         let mut encrypted = Vec::new();
@@ -209,16 +207,30 @@ impl SecretDocument {
         Ok((tree, count))
     }
 
-    /// Refuses a comment or an annotation that gives away what is sealed beside it.
+    /// Refuses a comment, a label or an annotation that gives away what is sealed beside it.
     ///
-    /// Values shorter than [`SHORTEST_REPEAT`] are too common to tell a repetition from chance.
+    /// Values shorter than [`SHORTEST_PART`] are too common to tell a repetition from chance.
     fn check_repeats(
         &self,
         stream: &Stream<'_>,
         reader: &Reader<'_, '_>,
         values: &[Value<'_>],
-        template: &[Entry],
+        metadata: &[Field],
     ) -> Result<(), SealManifestError> {
+        let mut hidden = HiddenValues::default();
+        for value in values {
+            hidden.add(0, &value.path, &value.plaintext);
+        }
+        let repeated = |text: &str, line: usize, what: &dyn Fn() -> String| {
+            let found = hidden.repeated_in(text, &|_| SHORTEST_PART);
+            found.map_or(Ok(()), |path| {
+                Err(SealManifestError::Repeated {
+                    line,
+                    what: what(),
+                    path: path.to_owned(),
+                })
+            })
+        };
         let document = &stream.documents()[self.document];
         let nodes = stream.nodes().map(|(_, node)| node);
         let own = nodes.filter(|node| {
@@ -228,42 +240,25 @@ impl SecretDocument {
         for node in own {
             comments.extend(node.head.iter().chain(&node.line).chain(&node.foot));
         }
-        let annotations = template.iter().find(|entry| entry.key == "annotations");
-        let annotations = match annotations.map(|entry| &entry.value) {
-            Some(Tree::Map(entries)) => &entries[..],
-            _ => &[],
-        };
-        for value in values {
-            let Some(plain) = std::str::from_utf8(&value.plaintext).ok().map(str::trim) else {
+        for comment in comments {
+            let line = stream.line_column(comment.span.start).0;
+            let what = || "the comment".to_owned();
+            repeated(&stream.comment_text(comment), line, &what)?;
+        }
+        for (part, one) in [("labels", "label"), ("annotations", "annotation")] {
+            let Some(field) = metadata.iter().find(|field| field.name == part) else {
                 continue;
             };
-            if plain.len() < SHORTEST_REPEAT {
-                continue;
-            }
-            let encoded = Zeroizing::new(STANDARD.encode(value.plaintext.as_slice()));
-            let repeats = |text: &str| text.contains(plain) || text.contains(encoded.as_str());
-            let path = value.path.clone();
-            if let Some(comment) = comments.iter().find(|c| repeats(&stream.comment_text(c))) {
-                return Err(SealManifestError::Repeated {
-                    line: stream.line_column(comment.span.start).0,
-                    what: "the comment".to_owned(),
-                    path,
-                });
-            }
-            let found = annotations.iter().find(|entry| match &entry.value {
-                Tree::Text { text, .. } => repeats(text),
-                _ => false,
-            });
-            if let Some(annotation) = found {
-                return Err(SealManifestError::Repeated {
-                    line: reader.line,
-                    what: format!("the annotation {}", annotation.key),
-                    path,
-                });
+            for entry in reader.fields(field.value, part)? {
+                // It is left out of the SealedSecret.
+                if LAST_APPLIED.contains(&entry.name.as_str()) {
+                    continue;
+                }
+                let text = &stream.node(entry.value).value;
+                let what = || format!("the {one} {}", entry.name);
+                repeated(text, reader.line_of(entry.key), &what)?;
             }
         }
         Ok(())
     }
 }
-
-const SHORTEST_REPEAT: usize = 8;
