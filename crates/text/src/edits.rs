@@ -4,12 +4,24 @@ use std::ops::Range;
 
 use zeroize::Zeroizing;
 
-/// Two edits change the same place, as when aliases make one value stand for two.
+/// Why edits were not carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: this place stands for two values that both change")]
-pub struct OverlapError {
-    /// The 1-based line.
-    pub line: usize,
+#[non_exhaustive]
+pub enum EditError {
+    /// Two edits change the same place, as when aliases make one value stand for two.
+    #[error("line {line}: this place stands for two values that both change")]
+    Overlap {
+        /// The 1-based line.
+        line: usize,
+    },
+    /// The format has no way to write a value.
+    #[error("line {line}: {what}")]
+    Unwritable {
+        /// The 1-based line.
+        line: usize,
+        /// Why, without the value.
+        what: &'static str,
+    },
 }
 
 /// Replacements of byte ranges of one source text, in any order, never overlapping.
@@ -18,6 +30,7 @@ pub struct Edits {
     list: Vec<(Range<usize>, Zeroizing<String>)>,
     /// The deletion that reaches farthest.
     last_deletion: Range<usize>,
+    refused: Option<EditError>,
 }
 
 impl Edits {
@@ -51,22 +64,36 @@ impl Edits {
         self.replace(span, String::new());
     }
 
-    /// Writes the new text, or fails where two edits overlap: for edits at places that the file
-    /// itself names, as through aliases.
+    /// Has [`Edits::try_apply`] fail: what is to stand at this line cannot be written.
+    pub(crate) fn refuse(&mut self, line: usize, what: &'static str) {
+        self.refused
+            .get_or_insert(EditError::Unwritable { line, what });
+    }
+
+    /// Writes the new text, or fails where two edits overlap (at places that the file itself names,
+    /// as through aliases) or a value cannot be written. Deletions may overlap.
     ///
     /// # Panics
     /// When a range is not on character boundaries of `source`.
-    pub fn try_apply(&self, source: &str) -> Result<Zeroizing<String>, OverlapError> {
+    pub fn try_apply(&self, source: &str) -> Result<Zeroizing<String>, EditError> {
+        if let Some(refused) = self.refused {
+            return Err(refused);
+        }
         let mut order: Vec<&(Range<usize>, Zeroizing<String>)> = self.list.iter().collect();
         // Stable: inserts at one place stay in order, before a replacement that begins there.
         order.sort_by_key(|(span, _)| (span.start, span.end));
         let added: usize = order.iter().map(|(_, text)| text.len()).sum();
         let mut out = Zeroizing::new(String::with_capacity(source.len() + added));
-        let mut at = 0;
+        let (mut at, mut was_deletion) = (0, false);
         for (span, text) in order {
+            if span.start < at && text.is_empty() && was_deletion {
+                at = at.max(span.end);
+                continue;
+            }
+            was_deletion = text.is_empty() && !span.is_empty();
             if span.start < at {
                 let line = crate::error::line_column(source, span.start).0;
-                return Err(OverlapError { line });
+                return Err(EditError::Overlap { line });
             }
             out.push_str(&source[at..span.start]);
             out.push_str(text);

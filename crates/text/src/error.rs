@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::Node;
+
 /// Why a text is not what this crate takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -53,6 +55,72 @@ pub struct ResolveError {
     pub reason: String,
 }
 
+impl ResolveError {
+    pub(crate) fn not_a_scalar(node: &Node<'_>) -> Self {
+        Self {
+            line: node.line_number(),
+            column: node.column_number(),
+            reason: "expected a scalar, found a mapping or sequence".to_owned(),
+        }
+    }
+}
+
+/// Why a value was not written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// A mapping or sequence where the format holds only text.
+    #[error(
+        "{format} cannot hold a mapping or a list {place}; write it as text, or use YAML or JSON"
+    )]
+    Container {
+        /// "a dotenv file", "an INI file".
+        format: &'static str,
+        /// "as a value", "below a section's key", "at the top".
+        place: &'static str,
+    },
+    /// Something else than a mapping where the format wants one.
+    #[error("{format} is made of {wanted}; a single value or a list cannot stand {place}")]
+    MappingWanted {
+        /// "a JSON file", "an INI file", ...
+        format: &'static str,
+        /// What it is made of.
+        wanted: &'static str,
+        /// "at the top", "beside sections".
+        place: &'static str,
+    },
+    /// More than one document where the format holds one.
+    #[error("{0} holds one document only; write the documents to files of their own")]
+    Documents(&'static str),
+    /// An infinite number, or none, in JSON.
+    #[error("JSON cannot hold infinite numbers or NaN; write it as text")]
+    NotFinite,
+    /// A text that would not read back as it is.
+    #[error("{format} cannot hold {what}")]
+    Text {
+        /// "a dotenv file", "an INI file".
+        format: &'static str,
+        /// What about the text.
+        what: &'static str,
+    },
+    /// A key that would not read back as it is.
+    #[error("{format} cannot hold {what} as a key")]
+    Key {
+        /// "a dotenv file", "an INI file".
+        format: &'static str,
+        /// What about the key.
+        what: &'static str,
+    },
+    /// The node is of another kind, or stands where this cannot be done.
+    #[error("line {line}: {what}")]
+    Place {
+        /// 1-based.
+        line: usize,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+}
+
 /// Why an alias was not expanded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -102,6 +170,9 @@ pub enum EntryError {
         /// 1-based, in characters.
         column: usize,
     },
+    /// The format cannot hold the entry.
+    #[error(transparent)]
+    Write(#[from] WriteError),
 }
 
 /// The 1-based line and column, in characters, of a byte offset. Line breaks are those of

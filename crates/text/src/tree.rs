@@ -6,7 +6,7 @@ use std::fmt;
 use std::ops::Range;
 
 use crate::value::Scalar;
-use crate::yaml::{self, ResolveError};
+use crate::{ParseError, ResolveError, ini, json, yaml};
 
 /// What a [`Stream`] was parsed as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -93,8 +93,22 @@ pub enum Style {
 /// in INI files all the lines that stand together.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Comment {
-    /// Where the comment is, its `#` included.
+    /// Where the comment is, its `#` included. In an INI file that of its last part: a comment may
+    /// stand above a key and go on behind its value.
     pub span: Range<usize>,
+    /// In an INI file the lines above that are part of the comment, where `span` is behind the
+    /// header or value.
+    pub(crate) above: Option<Range<usize>>,
+    /// In an INI file where the line of the header or key begins that `span` is behind.
+    pub(crate) owner: Option<usize>,
+}
+
+impl Comment {
+    /// A comment in one piece.
+    pub(crate) fn at(span: Range<usize>) -> Self {
+        let (above, owner) = (None, None);
+        Self { span, above, owner }
+    }
 }
 
 /// What a block scalar does with the line breaks at its end.
@@ -233,6 +247,111 @@ impl fmt::Debug for Stream<'_> {
     }
 }
 
+/// Builds the tree of a format other than YAML: one document, nodes in source order.
+pub(crate) struct Builder<'a, 's> {
+    source: &'s str,
+    limits: &'a Limits,
+    nodes: Vec<Node<'s>>,
+    /// Offset, 0-based line and 0-based column of the node that was added last.
+    last: (usize, usize, usize),
+}
+
+impl<'a, 's> Builder<'a, 's> {
+    /// Fails when the source is longer than the limits allow.
+    pub(crate) fn new(source: &'s str, limits: &'a Limits) -> Result<Self, ParseError> {
+        if source.len() > limits.max_bytes {
+            let reason = format!("the file is longer than {} bytes", limits.max_bytes);
+            return Err(ParseError::at(source, 0, reason));
+        }
+        let nodes = Vec::new();
+        let last = (0, 0, 0);
+        Ok(Self {
+            source,
+            limits,
+            nodes,
+            last,
+        })
+    }
+
+    /// Adds a node behind all others, as the last child of `parent`.
+    pub(crate) fn add(
+        &mut self,
+        parent: Option<NodeId>,
+        kind: Kind,
+        style: Style,
+        value: Cow<'s, str>,
+        span: Range<usize>,
+    ) -> Result<NodeId, ParseError> {
+        if self.nodes.len() >= self.limits.max_nodes.min(u32::MAX as usize) {
+            let reason = format!("the file has more than {} values", self.limits.max_nodes);
+            return Err(ParseError::at(self.source, span.start, reason));
+        }
+        let (offset, mut line, mut column) = self.last;
+        let passed = self.source.get(offset..span.start).unwrap_or_default();
+        for c in passed.chars() {
+            (line, column) = if c == '\n' {
+                (line + 1, 0)
+            } else {
+                (line, column + 1)
+            };
+        }
+        self.last = (span.start.max(offset), line, column);
+        let id = NodeId(self.nodes.len() as u32);
+        self.nodes.push(Node {
+            kind,
+            style,
+            tag: None,
+            anchor: None,
+            value,
+            span,
+            properties: None,
+            children: Vec::new(),
+            target: None,
+            parent,
+            block: None,
+            head: Vec::new(),
+            line: Vec::new(),
+            foot: Vec::new(),
+            start: (line, column),
+        });
+        if let Some(parent) = parent {
+            self.nodes[parent.index()].children.push(id);
+        }
+        Ok(id)
+    }
+
+    pub(crate) fn node(&mut self, id: NodeId) -> &mut Node<'s> {
+        &mut self.nodes[id.index()]
+    }
+
+    /// The stream whose one document has the first node as its root.
+    pub(crate) fn finish(
+        self,
+        syntax: Syntax,
+        foot: Vec<Comment>,
+        unattached: Vec<Comment>,
+    ) -> Stream<'s> {
+        let document = Document {
+            root: Some(NodeId(0)),
+            content: NodeId(0),
+            span: 0..self.source.len(),
+            start: 0,
+            start_marker: None,
+            end_marker: None,
+            head: Vec::new(),
+            foot,
+        };
+        Stream {
+            syntax,
+            source: self.source,
+            nodes: self.nodes,
+            documents: vec![document],
+            limits: self.limits.clone(),
+            unattached,
+        }
+    }
+}
+
 /// Two keys of one mapping that go-yaml's decoder takes for the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DuplicateKey {
@@ -275,15 +394,24 @@ impl<'s> Stream<'s> {
     /// The text of a comment without its marker. A comment of an INI file may have several lines.
     #[must_use]
     pub fn comment_text(&self, comment: &Comment) -> Cow<'s, str> {
-        let written = &self.source[comment.span.clone()];
-        Cow::Borrowed(&written[1..])
+        match self.syntax {
+            Syntax::Ini => ini::comment_text(self.source, comment),
+            _ => Cow::Borrowed(&self.source[comment.span.start + 1..comment.span.end]),
+        }
     }
 
     /// What a scalar means: for YAML what go-yaml v3 decodes it to, its explicit tag included, and
     /// an alias stands for its target; for JSON what sops 3.13.3 takes it for; the values of dotenv
     /// and INI files are strings. Collections are an error.
     pub fn resolve(&self, id: NodeId) -> Result<Scalar<'_>, ResolveError> {
-        yaml::resolve(self, id)
+        match self.syntax {
+            Syntax::Yaml => yaml::resolve(self, id),
+            Syntax::Json => json::resolve(self, id),
+            Syntax::Dotenv | Syntax::Ini => match self.node(id) {
+                node if node.kind == Kind::Scalar => Ok(Scalar::Str(Cow::Borrowed(&node.value))),
+                node => Err(ResolveError::not_a_scalar(node)),
+            },
+        }
     }
 
     /// The comments that go-yaml reads and attributes to no node (behind `[` or `{`, in a directive,
@@ -325,9 +453,13 @@ impl<'s> Stream<'s> {
     }
 
     /// The first pair of keys that go-yaml's decoder refuses as duplicates, anywhere in a
-    /// document: same kind and same text, whatever their tags (decode.go, `mapping`).
+    /// document: same kind and same text, whatever their tags (decode.go, `mapping`). `None` for
+    /// other formats: sops keeps every entry of theirs.
     #[must_use]
     pub fn duplicate_key(&self, document: usize) -> Option<DuplicateKey> {
+        if self.syntax != Syntax::Yaml {
+            return None;
+        }
         let mut pending = vec![self.documents.get(document)?.content];
         while let Some(id) = pending.pop() {
             let mut seen = HashMap::new();

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::float;
+
 /// A point in time in Go's `time.RFC3339Nano` form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Timestamp {
@@ -75,12 +77,70 @@ pub enum Value {
     Null,
     /// Text that is written as it is, in one line, where a plain scalar may be.
     Raw(String),
-    /// A string written in double quotes (sops does so with `lastmodified`).
+    /// A string, in YAML written in double quotes (sops does so with `lastmodified`).
     Quoted(String),
+    /// A point in time as RFC 3339: a timestamp in YAML, a string elsewhere.
+    Time(String),
+    /// A comment, its text without marker: an item of a sequence, or an entry of a mapping whose
+    /// key does not count. JSON leaves it out.
+    Comment(String),
 }
 
 impl std::fmt::Debug for Value {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Value(..)")
+    }
+}
+
+impl Value {
+    /// A scalar as sops writes it where there is only text, floats left out; containers and comments
+    /// are empty.
+    pub(crate) fn flat_text(&self) -> String {
+        match self {
+            Self::Str(text) | Self::Raw(text) | Self::Quoted(text) => text.clone(),
+            Self::Int(value) => value.to_string(),
+            Self::Bool(value) => value.to_string(),
+            Self::Float(value) => float::flat(*value),
+            Self::Null => "<nil>".to_owned(),
+            Self::Time(text) => seconds(text),
+            Self::Map(_) | Self::Seq(_) | Self::Comment(_) => String::new(),
+        }
+    }
+}
+
+/// An RFC 3339 time without its fraction.
+fn seconds(text: &str) -> String {
+    let Some((whole, rest)) = text.split_once('.') else {
+        return text.to_owned();
+    };
+    let zone = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+    format!("{whole}{zone}")
+}
+
+/// The leaves of a mapping with their paths: `a__map_b`, `a__list_0` (sops-format.md 14).
+pub(crate) fn flatten(value: &Value) -> Vec<(String, String)> {
+    let mut leaves = Vec::new();
+    if let Value::Map(entries) = value {
+        for (key, value) in entries {
+            flatten_into(key.clone(), value, &mut leaves);
+        }
+    }
+    leaves
+}
+
+fn flatten_into(path: String, value: &Value, leaves: &mut Vec<(String, String)>) {
+    match value {
+        Value::Map(entries) => {
+            for (key, value) in entries {
+                flatten_into(format!("{path}__map_{key}"), value, leaves);
+            }
+        }
+        Value::Seq(items) => {
+            for (index, value) in items.iter().enumerate() {
+                flatten_into(format!("{path}__list_{index}"), value, leaves);
+            }
+        }
+        Value::Comment(_) => {}
+        leaf => leaves.push((path, leaf.flat_text())),
     }
 }

@@ -16,7 +16,7 @@ use super::{Chomping, Edits, EntryError, Kind, Node, NodeId, Stream, Style, Valu
 /// A block scalar at the end of the file whose last line has no line break would gain one: where
 /// it is not being replaced by `edits`, its header becomes `|-`, and one blank (for `|`) or two
 /// (for `|+`) at the end of the file say so to [`remove_entry`].
-pub fn append_entry(
+pub(crate) fn append_entry(
     stream: &Stream<'_>,
     edits: &mut Edits,
     document: usize,
@@ -28,7 +28,8 @@ pub fn append_entry(
     if let Some(root) = root
         && root.style == Style::Flow
     {
-        let (at, text) = flow_insertion(stream, root, key, value);
+        let entry = format!("{}: {}", quote::json_quoted(key), emit_json(value));
+        let (at, text) = flow_insertion(stream, root, &entry);
         edits.insert(at, text);
         return Ok(());
     }
@@ -80,7 +81,7 @@ pub fn append_entry(
 
 /// Takes every entry with this key out of a document's root mapping: exactly what
 /// [`append_entry`] put in. Returns whether there was one.
-pub fn remove_entry(
+pub(crate) fn remove_entry(
     stream: &Stream<'_>,
     edits: &mut Edits,
     document: usize,
@@ -90,14 +91,14 @@ pub fn remove_entry(
     let Some(root) = root else { return Ok(false) };
     let mut found = false;
     for (index, pair) in root.children.chunks_exact(2).enumerate() {
-        let (name, value) = (stream.node(pair[0]), stream.node(pair[1]));
+        let name = stream.node(pair[0]);
         if name.kind != Kind::Scalar || name.value != key {
             continue;
         }
         found = true;
         let is_last = (index + 1) * 2 == root.children.len();
         if root.style == Style::Flow {
-            edits.delete(flow_removal(stream, root, index, name, value));
+            edits.delete(flow_removal(stream, root, index, 2));
         } else {
             remove_block_entry(stream, edits, root, index, is_last);
         }
@@ -143,7 +144,7 @@ fn in_document(stream: &Stream<'_>, document: usize, at: usize) -> bool {
 }
 
 /// The first byte of the line that `at` is in, a byte order mark left out.
-fn line_start(source: &str, at: usize) -> usize {
+pub(super) fn line_start(source: &str, at: usize) -> usize {
     let before = &source[..at];
     let found = before
         .char_indices()
@@ -152,7 +153,7 @@ fn line_start(source: &str, at: usize) -> usize {
 }
 
 /// The line break of the file's first line.
-fn line_end(source: &str) -> &'static str {
+pub(super) fn line_end(source: &str) -> &'static str {
     match source.find(['\n', '\r']) {
         Some(at) if source[at..].starts_with("\r\n") => "\r\n",
         Some(at) if source[at..].starts_with('\r') => "\r",
@@ -180,18 +181,13 @@ fn ends_in_block(value: &Value) -> bool {
     }
 }
 
-fn flow_insertion(
-    stream: &Stream<'_>,
-    root: &Node<'_>,
-    key: &str,
-    value: &Value,
-) -> (usize, String) {
-    let entry = format!("{}: {}", quote::json_quoted(key), emit_json(value));
+/// Where and how a text goes behind the last child of a flow collection.
+pub(super) fn flow_insertion(stream: &Stream<'_>, root: &Node<'_>, entry: &str) -> (usize, String) {
     let closing = root.span.end - 1;
     let Some(last) = root.children.last().map(|last| stream.node(*last)) else {
         let inside = root.span.start + 1;
         let blank = stream.source[inside..closing].trim().is_empty();
-        return (if blank { inside } else { closing }, entry);
+        return (if blank { inside } else { closing }, entry.to_owned());
     };
     let last = last
         .properties
@@ -223,14 +219,16 @@ fn trailing_comma(text: &str) -> Option<usize> {
     None
 }
 
-fn flow_removal(
+/// The range of the entry (two children) or item (one) with this number, and of its comma.
+pub(super) fn flow_removal(
     stream: &Stream<'_>,
     root: &Node<'_>,
     index: usize,
-    name: &Node<'_>,
-    value: &Node<'_>,
+    step: usize,
 ) -> Range<usize> {
     let source = stream.source;
+    let name = stream.node(root.children[index * step]);
+    let value = stream.node(root.children[index * step + step - 1]);
     let start = name
         .properties
         .as_ref()
@@ -238,7 +236,7 @@ fn flow_removal(
     let closing = root.span.end - 1;
     let next = root
         .children
-        .get(index * 2 + 2)
+        .get((index + 1) * step)
         .map(|next| stream.node(*next));
     let limit = next.map_or(closing, |next| next.span.start);
     let comma = trailing_comma(&source[value.span.end..limit]).map(|at| value.span.end + at + 1);

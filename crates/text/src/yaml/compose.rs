@@ -106,7 +106,7 @@ impl<'s> Composer<'_, 's> {
         let unattached = lines
             .into_iter()
             .filter(|span| !attached.contains(&span.start));
-        unattached.map(|span| Comment { span }).collect()
+        unattached.map(Comment::at).collect()
     }
 
     fn document(&mut self, start: Event<'s>, from: usize) -> Result<Document, ParseError> {
@@ -339,7 +339,7 @@ fn comments(pieces: &[Piece]) -> Vec<Comment> {
     pieces
         .iter()
         .filter_map(|piece| match piece {
-            Piece::Line(span) => Some(Comment { span: span.clone() }),
+            Piece::Line(span) => Some(Comment::at(span.clone())),
             Piece::Break => None,
         })
         .collect()

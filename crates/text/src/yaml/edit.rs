@@ -12,7 +12,7 @@ use super::{Comment, Edits, Kind, Node, NodeId, Stream, Style};
 /// reads back with a line break at its end. A plain scalar where the token cannot be plain (flow
 /// context) becomes double-quoted with the last character escaped, which is how [`set_scalar`]
 /// knows that it was plain. The explicit tag goes away with its space unless `keep_tag`.
-pub fn set_token(
+pub(crate) fn set_token(
     stream: &Stream<'_>,
     edits: &mut Edits,
     node: NodeId,
@@ -45,7 +45,7 @@ pub fn set_token(
 /// Keeps the style of the node where it can: plain where it is read as a string again, single and
 /// double quotes, a block scalar's header and indentation. Falls back to the canonical style of
 /// go-yaml's encoder.
-pub fn set_scalar(
+pub(crate) fn set_scalar(
     stream: &Stream<'_>,
     edits: &mut Edits,
     node: NodeId,
@@ -88,7 +88,7 @@ pub fn set_scalar(
 
 /// Puts plain text (a number, a boolean, null) in place of a scalar, quotes and block header
 /// included.
-pub fn set_scalar_raw(
+pub(crate) fn set_scalar_raw(
     stream: &Stream<'_>,
     edits: &mut Edits,
     node: NodeId,
@@ -109,7 +109,7 @@ pub fn set_scalar_raw(
 }
 
 /// Puts `text` after the `#` of a comment. Line breaks in `text` become spaces.
-pub fn set_comment(_: &Stream<'_>, edits: &mut Edits, comment: &Comment, text: &str) {
+pub(crate) fn set_comment(_: &Stream<'_>, edits: &mut Edits, comment: &Comment, text: &str) {
     edits.replace(comment.span.start + 1..comment.span.end, one_line(text));
 }
 
@@ -139,7 +139,7 @@ pub fn item_to_comment(stream: &Stream<'_>, edits: &mut Edits, node: NodeId, tex
 }
 
 /// Puts a blank between an anchor and the text where there is none (`&a?b`).
-fn set_apart(node: &Node<'_>, text: String) -> String {
+pub(super) fn set_apart(node: &Node<'_>, text: String) -> String {
     match &node.properties {
         Some(properties) if properties.end == node.span.start => format!(" {text}"),
         _ => text,
@@ -186,7 +186,7 @@ fn place(stream: &Stream<'_>, id: NodeId) -> Place {
 }
 
 /// Takes out the explicit tag and the blanks that set it apart.
-fn drop_tag(stream: &Stream<'_>, edits: &mut Edits, node: &Node<'_>) {
+pub(super) fn drop_tag(stream: &Stream<'_>, edits: &mut Edits, node: &Node<'_>) {
     let Some(tag) = tag_span(stream.source, node) else {
         return;
     };

@@ -1,16 +1,20 @@
 //! Canonical emission: the style of go-yaml's encoder as sops uses it (sops-format.md 11.5).
 
 use super::{Value, quote};
+use crate::float;
 
 /// Writes a value in block style, with a line break at its end. `indent` is 2 to 9.
 #[must_use]
 pub fn emit(value: &Value, indent: usize) -> String {
     let mut out = String::new();
+    if !is_filled(value) {
+        write_leading_comments(&mut out, value, 0);
+    }
     match value {
-        Value::Map(entries) if !entries.is_empty() => {
+        Value::Map(entries) if is_filled(value) => {
             write_entries(&mut out, entries, 0, indent, false);
         }
-        Value::Seq(items) if !items.is_empty() => write_items(&mut out, items, 0, indent, false),
+        Value::Seq(items) if is_filled(value) => write_items(&mut out, items, 0, indent, false),
         Value::Str(text) if quote::literal_allowed(text) => {
             write_literal(&mut out, text, -1, indent);
         }
@@ -35,18 +39,40 @@ pub(super) fn emit_entry(key: &str, value: &Value, column: usize, indent: usize)
     out
 }
 
+/// Writes one item of a block sequence whose dashes are at `column`.
+pub(super) fn emit_item(value: &Value, column: usize, indent: usize) -> String {
+    let mut out = String::new();
+    write_items(&mut out, std::slice::from_ref(value), column, indent, false);
+    out
+}
+
+/// Writes a filled collection whose keys or dashes are at `column`, the first one without blanks
+/// before it.
+pub(super) fn emit_nested(value: &Value, column: usize, indent: usize) -> String {
+    let mut out = String::new();
+    match value {
+        Value::Map(entries) => write_entries(&mut out, entries, column, indent, true),
+        Value::Seq(items) => write_items(&mut out, items, column, indent, true),
+        scalar => out.push_str(&inline(scalar)),
+    }
+    out
+}
+
 /// Writes a value within a flow collection as JSON, on one line.
 pub(super) fn emit_json(value: &Value) -> String {
     match value {
         Value::Map(entries) => {
             let entries: Vec<String> = entries
                 .iter()
+                .filter(|(_, value)| !matches!(value, Value::Comment(_)))
                 .map(|(key, value)| format!("{}: {}", quote::json_quoted(key), emit_json(value)))
                 .collect();
             format!("{{{}}}", entries.join(", "))
         }
         Value::Seq(items) => {
-            let items: Vec<String> = items.iter().map(emit_json).collect();
+            let items = items.iter();
+            let items = items.filter(|item| !matches!(item, Value::Comment(_)));
+            let items: Vec<String> = items.map(emit_json).collect();
             format!("[{}]", items.join(", "))
         }
         Value::Str(text) | Value::Quoted(text) => quote::json_quoted(text),
@@ -68,8 +94,57 @@ fn write_entries(
     mut on_line: bool,
 ) {
     for (key, value) in entries {
+        if let Value::Comment(text) = value {
+            if !on_line {
+                write_comment(out, text, column);
+            }
+            continue;
+        }
         write_entry(out, key, value, column, indent, on_line);
         on_line = false;
+    }
+}
+
+/// One line for each of the text, at `column`.
+fn write_comment(out: &mut String, text: &str, column: usize) {
+    for line in text.split(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}']) {
+        pad(out, column);
+        out.push('#');
+        out.push_str(line);
+        out.push('\n');
+    }
+}
+
+/// Whether something else than comments is in a collection.
+fn is_filled(value: &Value) -> bool {
+    let is_comment = |value: &Value| matches!(value, Value::Comment(_));
+    match value {
+        Value::Map(entries) => !entries.iter().all(|(_, value)| is_comment(value)),
+        Value::Seq(items) => !items.iter().all(is_comment),
+        _ => false,
+    }
+}
+
+/// The comments before the first entry of what begins on the line of a dash, and all of those that are alone:
+/// they go above that line.
+fn write_leading_comments(out: &mut String, value: &Value, column: usize) {
+    let mut write = |value: &Value| match value {
+        Value::Comment(text) => {
+            write_comment(out, text, column);
+            None
+        }
+        other => Some(other.clone()),
+    };
+    let first = match value {
+        Value::Map(entries) => {
+            entries.iter().find_map(|(_, value)| write(value));
+            None
+        }
+        Value::Seq(items) => items.iter().find_map(write),
+        _ => None,
+    };
+    if let Some(first) = first {
+        write_leading_comments(out, &first, column);
     }
 }
 
@@ -81,17 +156,20 @@ fn write_entry(
     indent: usize,
     on_line: bool,
 ) {
+    if !is_filled(value) {
+        write_leading_comments(out, value, column);
+    }
     if !on_line {
         pad(out, column);
     }
     out.push_str(&quote::canonical(key, false));
     out.push(':');
     match value {
-        Value::Map(entries) if !entries.is_empty() => {
+        Value::Map(entries) if is_filled(value) => {
             out.push('\n');
             write_entries(out, entries, nested(column, indent), indent, false);
         }
-        Value::Seq(items) if !items.is_empty() => {
+        Value::Seq(items) if is_filled(value) => {
             out.push('\n');
             write_items(out, items, nested(column, indent), indent, false);
         }
@@ -109,16 +187,23 @@ fn write_entry(
 
 fn write_items(out: &mut String, items: &[Value], column: usize, indent: usize, mut on_line: bool) {
     for item in items {
+        if let Value::Comment(text) = item {
+            if !on_line {
+                write_comment(out, text, column);
+            }
+            continue;
+        }
         if !on_line {
+            write_leading_comments(out, item, column);
             pad(out, column);
         }
         on_line = false;
         out.push_str("- ");
         match item {
-            Value::Map(entries) if !entries.is_empty() => {
+            Value::Map(entries) if is_filled(item) => {
                 write_entries(out, entries, column + 2, indent, true);
             }
-            Value::Seq(items) if !items.is_empty() => {
+            Value::Seq(items) if is_filled(item) => {
                 write_items(out, items, column + 2, indent, true);
             }
             Value::Str(text) if literal_fits(text, 2) => {
@@ -159,7 +244,7 @@ fn write_literal(out: &mut String, text: &str, parent: isize, column: usize) {
     }
 }
 
-fn inline(value: &Value) -> String {
+pub(super) fn inline(value: &Value) -> String {
     match value {
         Value::Map(_) => "{}".to_owned(),
         Value::Seq(_) => "[]".to_owned(),
@@ -168,7 +253,8 @@ fn inline(value: &Value) -> String {
         Value::Bool(value) => value.to_string(),
         Value::Float(value) => go_float(*value),
         Value::Null => "null".to_owned(),
-        Value::Raw(text) => text.clone(),
+        Value::Raw(text) | Value::Time(text) => text.clone(),
+        Value::Comment(_) => String::new(),
         Value::Quoted(text) => quote::double_quoted(text),
     }
 }
@@ -185,16 +271,7 @@ fn go_float(value: f64) -> String {
             "-.inf".to_owned()
         };
     }
-    let shortest = format!("{value:e}");
-    let (digits, exponent) = shortest.split_once('e').unwrap_or((&shortest, "0"));
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    // The shortest form goes by a precision of 6, but never writes zeros it need not write.
-    if !(-4..6).contains(&exponent) {
-        let sign = if exponent < 0 { '-' } else { '+' };
-        format!("{digits}e{sign}{:02}", exponent.abs())
-    } else {
-        format!("{value}")
-    }
+    float::general(value)
 }
 
 fn pad(out: &mut String, column: usize) {
@@ -258,21 +335,5 @@ kept: |+
 none: {}
 ";
         assert_eq!(emit(&value, 4), expected);
-    }
-
-    #[test]
-    fn floats_are_written_as_go_writes_them() {
-        for (value, written) in [
-            (1.5, "1.5"),
-            (1e6, "1e+06"),
-            (1_234_567.5, "1.2345675e+06"),
-            (123_456.0, "123456"),
-            (0.0001, "0.0001"),
-            (0.00001, "1e-05"),
-            (-2.0, "-2"),
-            (f64::INFINITY, ".inf"),
-        ] {
-            assert_eq!(go_float(value), written);
-        }
     }
 }

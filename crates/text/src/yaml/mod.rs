@@ -13,11 +13,11 @@
 //!
 //! Parts of this module are a Rust port of go-yaml v3 (MIT and Apache-2.0, see `NOTICE`).
 
-mod append;
+pub(crate) mod append;
 mod block_text;
 mod chars;
 mod compose;
-mod edit;
+pub(crate) mod edit;
 mod emit;
 mod event;
 mod expand;
@@ -27,17 +27,20 @@ mod scan_comment;
 mod scan_scalar;
 mod scan_tag;
 mod scanner;
+pub(crate) mod structure;
 mod timestamp;
 
-pub use crate::edits::{Edits, OverlapError};
+pub use crate::edit::{
+    append_entry, remove_entry, set_comment, set_scalar, set_scalar_raw, set_token,
+};
+pub use crate::edits::{EditError, EditError as OverlapError, Edits};
 pub use crate::error::{EntryError, ExpandError, ParseError, ResolveError};
 pub use crate::tree::{
     Block, Chomping, Comment, Document, DuplicateKey, Kind, Limits, Node, NodeId, Stream, Style,
     Syntax,
 };
 pub use crate::value::{Scalar, Timestamp, Value};
-pub use append::{append_entry, remove_entry};
-pub use edit::{item_to_comment, set_comment, set_scalar, set_scalar_raw, set_token};
+pub use edit::item_to_comment;
 pub use emit::{emit, emit_scalar};
 pub use expand::expand_alias;
 pub(crate) use resolve::resolve;
