@@ -1,16 +1,15 @@
 //! Carries a plan out: the only code of this module that writes Secrets and ExternalSecrets.
 
-use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use selkie_api::external_secret::{ExternalSecret, ExternalSecretStatus};
-use selkie_stores::Members;
 use serde_json::json;
 
 use super::decide::{Identity, Plan, Secret};
 use super::markers::{ORIGINAL_FINALIZER, field_manager};
 use super::observe::Kept;
-use super::sessions::api_cause;
 use crate::support::secret_object::SecretObject;
+use crate::support::secret_write::{delete, recreate, successor};
 
 /// What was done to a Secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,34 +47,13 @@ pub async fn secret(
         }
         Plan::Recreate(wanted) => {
             let Secret(mut wanted) = *wanted;
-            let name = wanted.metadata.name.clone().unwrap_or_default();
-            rehearse(&api, &params, &wanted).await?;
-            delete(&api, &name, &wanted.metadata).await?;
-            wanted.metadata = fresh(wanted.metadata);
-            let made = api.create(&params, &wanted).await?;
+            let replaced = std::mem::take(&mut wanted.metadata);
+            let (uid, version) = (replaced.uid.clone(), replaced.resource_version.clone());
+            wanted.metadata = successor(replaced);
+            let made = recreate(&api, &params, uid, version, &wanted).await?;
             Ok((Done::Updated, Some(made)))
         }
     }
-}
-
-/// Asks the API server whether it would take `wanted`, before the one in its place is deleted: a type
-/// without its required keys must not cost the Secret that is there.
-async fn rehearse(
-    api: &Api<SecretObject>,
-    params: &PostParams,
-    wanted: &SecretObject,
-) -> Result<(), kube::Error> {
-    let mut rehearsal = wanted.duplicate();
-    rehearsal.metadata = ObjectMeta {
-        name: None,
-        generate_name: Some("selkie-rehearsal-".to_owned()),
-        ..fresh(rehearsal.metadata)
-    };
-    let dry_run = PostParams {
-        dry_run: true,
-        ..params.clone()
-    };
-    api.create(&dry_run, &rehearsal).await.map(drop)
 }
 
 /// Deletes a Secret of this ExternalSecret that has a name which it no longer asks for.
@@ -86,11 +64,7 @@ pub async fn delete_orphan(
     uid: &str,
 ) -> Result<(), kube::Error> {
     let api = Api::<SecretObject>::namespaced(client.clone(), namespace);
-    let metadata = ObjectMeta {
-        uid: Some(uid.to_owned()),
-        ..ObjectMeta::default()
-    };
-    match delete(&api, name, &metadata).await {
+    match delete(&api, name, Some(uid.to_owned()), None).await {
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
         other => other,
     }
@@ -146,54 +120,5 @@ pub async fn release(client: &Client, kept: &Kept) -> Result<(), kube::Error> {
     {
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
         other => other.map(drop),
-    }
-}
-
-/// Returns what may be shown of an error about a write of `data`: an admission webhook's words may
-/// hold a value, and are left out then.
-pub fn shown(error: &kube::Error, data: &Members) -> String {
-    let text = api_cause(error);
-    let leaks = data.values().any(|value| {
-        let value = String::from_utf8_lossy(value.expose());
-        let value = value.trim();
-        value.len() >= 3 && text.contains(value)
-    });
-    match error {
-        kube::Error::Api(status) if leaks => {
-            format!(
-                "{} ({}); the message holds a value and is not shown",
-                status.reason, status.code
-            )
-        }
-        _ if leaks => "the message holds a value and is not shown".to_owned(),
-        _ => text,
-    }
-}
-
-async fn delete(
-    api: &Api<SecretObject>,
-    name: &str,
-    metadata: &ObjectMeta,
-) -> Result<(), kube::Error> {
-    let params = DeleteParams {
-        preconditions: Some(Preconditions {
-            uid: metadata.uid.clone(),
-            resource_version: metadata.resource_version.clone(),
-        }),
-        ..DeleteParams::default()
-    };
-    // Not `Secret`'s answer: it may be the object or a status.
-    api.delete(name, &params).await.map(drop)
-}
-
-/// What a new object may say of itself.
-fn fresh(metadata: ObjectMeta) -> ObjectMeta {
-    ObjectMeta {
-        name: metadata.name,
-        namespace: metadata.namespace,
-        labels: metadata.labels,
-        annotations: metadata.annotations,
-        owner_references: metadata.owner_references,
-        ..ObjectMeta::default()
     }
 }

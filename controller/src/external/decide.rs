@@ -11,13 +11,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::ObjectMeta;
 use selkie_stores::Members;
 
-use super::guard::{Holder, StoreKind, holder};
+use super::guard::{Holder, StoreKind, holder, refuse_type};
 use super::markers::{
-    CREATED_BY_LABEL, DATA_HASH_ANNOTATION, MANAGED_LABEL, Owned, created_by, data_hash,
-    field_manager,
+    CREATED_BY_LABEL, DATA_HASH_ANNOTATION, MANAGED_LABEL, created_by, data_hash, field_manager,
 };
 use super::wish::{Refresh, Wish};
+use crate::support::managed_fields::SetBy;
 use crate::support::secret_object::{SecretData, SecretObject};
+use crate::support::view::ObjectKey;
 
 /// API version that owner references are written with.
 const OWNER_API_VERSION: &str = "external-secrets.io/v1";
@@ -35,6 +36,13 @@ pub struct Identity {
     pub name: String,
     /// UID.
     pub uid: String,
+}
+
+impl Identity {
+    /// Returns where it is.
+    pub fn key(&self) -> ObjectKey {
+        ObjectKey::new(&*self.namespace, &*self.name)
+    }
 }
 
 /// What is known about earlier synchronisations.
@@ -147,6 +155,14 @@ pub enum Conflict {
     /// It is none to adopt.
     #[error("failed to take ownership of target secret: {0}")]
     System(&'static str),
+    /// Kubernetes would act on it; see [`refuse_type`].
+    #[error("could not update secret: a Secret of type {type_} is refused: {why}")]
+    Refused {
+        /// The type that it would have.
+        type_: String,
+        /// Why.
+        why: &'static str,
+    },
     /// It cannot be changed any more.
     #[error("could not update secret, target is immutable")]
     Immutable,
@@ -269,7 +285,7 @@ pub fn plan(
             data: duplicate(data),
         };
         dress(&mut secret, identity, wish, &hash);
-        return Ok(Plan::Create(Box::new(Secret(secret))));
+        return Ok(Plan::Create(guarded(secret)?));
     };
     may_write(identity, live)?;
     let mut wanted = live.duplicate();
@@ -295,13 +311,24 @@ pub fn plan(
             });
         }
         wanted.type_ = type_;
-        return Ok(Plan::Recreate(Box::new(Secret(wanted))));
+        return Ok(Plan::Recreate(guarded(wanted)?));
     }
     let same = Secret(live.duplicate()) == Secret(wanted.duplicate());
     if same {
         return Ok(Plan::Keep);
     }
-    Ok(Plan::Replace(Box::new(Secret(wanted))))
+    Ok(Plan::Replace(guarded(wanted)?))
+}
+
+/// Judges a Secret as it would be written: type, template and what is left on it come together here.
+fn guarded(secret: SecretObject) -> Result<Box<Secret>, Conflict> {
+    match refuse_type(type_of(&secret), secret.metadata.annotations.as_ref()) {
+        Some(why) => Err(Conflict::Refused {
+            type_: secret.type_.unwrap_or_default(),
+            why,
+        }),
+        None => Ok(Box::new(Secret(secret))),
+    }
 }
 
 /// Refuses to write a Secret of somebody else; [`holder`] names the attack.
@@ -339,10 +366,7 @@ fn marks(identity: &Identity) -> BTreeMap<String, String> {
 fn dress(secret: &mut SecretObject, identity: &Identity, wish: &Wish, hash: &str) {
     let metadata = &mut secret.metadata;
     let manager = field_manager(&identity.name);
-    let earlier = Owned::of(
-        &manager,
-        metadata.managed_fields.as_deref().unwrap_or_default(),
-    );
+    let earlier = SetBy::of(&manager, metadata);
     let labels = metadata.labels.get_or_insert_default();
     labels.retain(|key, _| !earlier.labels.contains(key));
     labels.extend(wish.labels.clone());

@@ -39,6 +39,19 @@ pub enum Cause {
     /// The value cannot be used.
     #[error(transparent)]
     Value(#[from] ValueError),
+    /// It takes too long.
+    #[error(
+        "{kind} {name:?} did not give all values within {seconds} s; check the backend, or lower the store's \
+         spec.retrySettings"
+    )]
+    TooSlow {
+        /// Kind of the store.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+        /// The limit.
+        seconds: u64,
+    },
 }
 
 /// How soon asking again may help.
@@ -53,13 +66,18 @@ pub enum Retry {
 }
 
 impl FetchError {
+    /// Returns whether the store belongs to another controller class.
+    pub fn is_foreign(&self) -> bool {
+        matches!(self.cause, Cause::Session(SessionError::Foreign { .. }))
+    }
+
     /// Returns how soon asking again may help.
     pub fn retry(&self) -> Retry {
         match &self.cause {
             Cause::Store(error) if error.is_outage() => {
                 Retry::Outage(self.suspended.unwrap_or_default())
             }
-            Cause::Store(_) | Cause::Value(_) => Retry::Backoff,
+            Cause::Store(_) | Cause::Value(_) | Cause::TooSlow { .. } => Retry::Backoff,
             // A namespace's labels, which conditions look at, are not watched.
             Cause::Session(SessionError::Guard(_)) => Retry::Backoff,
             Cause::Session(error) if error.is_transient() => Retry::Backoff,
@@ -82,14 +100,17 @@ pub fn store_key(namespace: &str, store: &StoreName) -> StoreKey {
 
 /// Fetches everything that `wish` asks for. One failure fails it all.
 ///
-/// Values that were read at or after `not_before` need not be read again.
+/// Values that were read at or after `not_before` need not be read again. What is not there after
+/// `limit` is a failure: retries of many entries add up, and the worker has others to serve.
 pub async fn fetch(
     identity: &Identity,
     wish: &Wish,
     stores: &Stores,
     sessions: &Sessions,
     not_before: Instant,
+    limit: Duration,
 ) -> Result<Members, FetchError> {
+    let deadline = tokio::time::Instant::now() + limit;
     let mut data = Members::new();
     for entry in &wish.entries {
         let key = store_key(&identity.namespace, &entry.store);
@@ -99,12 +120,22 @@ pub async fn fetch(
             cause,
             suspended,
         };
-        let session = session(identity, &key, stores, sessions)
+        let asked = async {
+            let session = session(identity, &key, stores, sessions)
+                .await
+                .map_err(|error| failed(error.into(), None))?;
+            values(entry, &session, not_before)
+                .await
+                .map_err(|cause| failed(cause, session.suspended_for()))
+        };
+        let too_slow = || Cause::TooSlow {
+            kind: key.kind.name(),
+            name: key.object.name.clone(),
+            seconds: limit.as_secs(),
+        };
+        let members = tokio::time::timeout_at(deadline, asked)
             .await
-            .map_err(|error| failed(error.into(), None))?;
-        let members = values(entry, &session, not_before)
-            .await
-            .map_err(|cause| failed(cause, session.suspended_for()))?;
+            .unwrap_or_else(|_| Err(failed(too_slow(), None)))?;
         data.extend(members);
     }
     Ok(data)
@@ -118,6 +149,13 @@ async fn session(
 ) -> Result<std::sync::Arc<StoreSession>, SessionError> {
     let store = stores.get(key).await?.ok_or_else(|| no_store(key))?;
     let store: &StoreObject = &store;
+    // Looked at here, too: the watch may have brought this one after the pass began.
+    if !store.is_ours() {
+        return Err(SessionError::Foreign {
+            kind: key.kind.name(),
+            name: key.object.name.clone(),
+        });
+    }
     sessions.admits(store, &identity.namespace).await?;
     sessions.get(store, Some(&identity.namespace)).await
 }

@@ -9,6 +9,8 @@ use regex::Regex;
 use selkie_api::external_secret::GROUP;
 use selkie_api::secret_store::StoreCondition;
 
+use crate::support::ownership::token_account;
+
 /// Label that Sealed Secrets' private keys carry.
 const SEALING_KEY_LABEL: &str = "sealedsecrets.bitnami.com/sealed-secrets-key";
 /// Types of Secrets that Kubernetes itself acts on or fills.
@@ -16,7 +18,6 @@ const SYSTEM_TYPES: [&str; 2] = [
     "kubernetes.io/service-account-token",
     "bootstrap.kubernetes.io/token",
 ];
-const SERVICE_ACCOUNT_ANNOTATION: &str = "kubernetes.io/service-account.name";
 
 /// The two kinds of store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -208,21 +209,18 @@ pub fn holder(
 
 /// Refuses a type of Secret that Kubernetes acts on; returns why.
 ///
-/// Attack: a Secret of type service-account-token with the annotation of a ServiceAccount makes
-/// Kubernetes put a token of that account in, which whoever may read the Secret then has
-/// (CVE-2026-42876); one of type bootstrap token lets nodes join the cluster.
-pub fn refuse_type(type_: &str, annotations: &BTreeMap<String, String>) -> Option<&'static str> {
-    match type_ {
-        "bootstrap.kubernetes.io/token" => Some("a bootstrap token lets nodes join the cluster"),
-        "kubernetes.io/service-account-token"
-            if annotations.contains_key(SERVICE_ACCOUNT_ANNOTATION) =>
-        {
-            Some(
-                "with the annotation kubernetes.io/service-account.name it would be filled with a token",
-            )
-        }
-        _ => None,
+/// Attack: see [`token_account`]; and a Secret of type bootstrap token lets nodes join the cluster. It
+/// has to be asked about the Secret as it would be written, not only about the template.
+pub fn refuse_type(
+    type_: Option<&str>,
+    annotations: Option<&BTreeMap<String, String>>,
+) -> Option<&'static str> {
+    if type_ == Some("bootstrap.kubernetes.io/token") {
+        return Some("a bootstrap token lets nodes join the cluster");
     }
+    token_account(type_, annotations).map(|_| {
+        "with the annotation kubernetes.io/service-account.name it would be filled with a token"
+    })
 }
 
 fn group(api_version: &str) -> &str {
@@ -381,11 +379,14 @@ mod tests {
 
     #[test]
     fn types_that_kubernetes_acts_on() {
-        let account = labels(&[(SERVICE_ACCOUNT_ANNOTATION, "admin")]);
+        let account = labels(&[("kubernetes.io/service-account.name", "admin")]);
+        let none = labels(&[]);
+        let refuse = |type_, annotations| refuse_type(Some(type_), Some(annotations));
         let token = "kubernetes.io/service-account-token";
-        assert!(refuse_type(token, &account).is_some());
-        assert!(refuse_type(token, &labels(&[])).is_none());
-        assert!(refuse_type("bootstrap.kubernetes.io/token", &labels(&[])).is_some());
-        assert!(refuse_type("kubernetes.io/tls", &account).is_none());
+        assert!(refuse(token, &account).is_some());
+        assert!(refuse(token, &none).is_none());
+        assert!(refuse("bootstrap.kubernetes.io/token", &none).is_some());
+        assert!(refuse("kubernetes.io/tls", &account).is_none());
+        assert!(refuse_type(None, Some(&account)).is_none());
     }
 }

@@ -1,9 +1,8 @@
 //! The marks that the original leaves on the cluster, byte for byte (external-secrets.md 7), so that
 //! its Secrets are taken over, and handed back, without one write.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use selkie_stores::Members;
 use sha3::{Digest, Sha3_224};
 
@@ -70,39 +69,6 @@ pub fn field_manager(name: &str) -> String {
     format!("externalsecrets.external-secrets.io/sha3/{}", hashed(name))
 }
 
-/// Labels and annotations that a field manager set earlier.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Owned {
-    /// Label keys.
-    pub labels: BTreeSet<String>,
-    /// Annotation keys.
-    pub annotations: BTreeSet<String>,
-}
-
-impl Owned {
-    /// Reads what `manager` owns out of an object's managed fields.
-    pub fn of(manager: &str, entries: &[ManagedFieldsEntry]) -> Self {
-        let mut owned = Self::default();
-        let ours = entries
-            .iter()
-            .filter(|entry| entry.manager.as_deref() == Some(manager))
-            .filter_map(|entry| entry.fields_v1.as_ref());
-        for fields in ours {
-            let keys = |of: &str| {
-                let members = fields.0.pointer(&format!("/f:metadata/{of}"));
-                members
-                    .and_then(|members| members.as_object())
-                    .into_iter()
-                    .flat_map(|members| members.keys())
-                    .filter_map(|key| key.strip_prefix("f:").map(str::to_owned))
-            };
-            owned.labels.extend(keys("f:labels"));
-            owned.annotations.extend(keys("f:annotations"));
-        }
-        owned
-    }
-}
-
 fn go_map(map: Option<&BTreeMap<String, String>>) -> String {
     let entries: Vec<String> = map
         .into_iter()
@@ -123,7 +89,6 @@ fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use selkie_secret::SecretBytes;
-    use serde_json::json;
 
     use super::*;
 
@@ -196,19 +161,5 @@ mod tests {
         let hashed = field_manager(&"x".repeat(28));
         assert!(hashed.starts_with("externalsecrets.external-secrets.io/sha3/"));
         assert_eq!(hashed.len(), 41 + 56);
-    }
-
-    #[test]
-    fn managed_fields_name_what_was_set() {
-        let entry = |manager: &str, key: &str| -> ManagedFieldsEntry {
-            serde_json::from_value(json!({
-                "manager": manager,
-                "fieldsV1": { "f:metadata": { "f:labels": { ".": {}, key: {} }, "f:annotations": { "f:note": {} } } },
-            }))
-            .unwrap()
-        };
-        let owned = Owned::of("me", &[entry("me", "f:mine"), entry("other", "f:theirs")]);
-        assert_eq!(owned.labels, BTreeSet::from(["mine".to_owned()]));
-        assert_eq!(owned.annotations, BTreeSet::from(["note".to_owned()]));
     }
 }

@@ -17,6 +17,8 @@ mod reconcile;
 pub mod sessions;
 pub mod status;
 pub mod store;
+mod triggers;
+mod turns;
 pub mod wish;
 
 use std::sync::Arc;
@@ -38,9 +40,13 @@ pub(crate) const COMPONENT: &str = "external-secrets";
 /// The class of stores that this controller serves, besides those without one.
 const CONTROLLER_CLASS: &str = "default";
 /// ExternalSecrets that are worked on at the same time.
-const WORKERS: usize = 8;
+const WORKERS: usize = 24;
+/// Of these, those that fetch from one store: one that is slow leaves workers for the others.
+const AT_ONE_STORE: usize = 8;
 /// Stores that are validated at the same time.
-const STORE_WORKERS: usize = 4;
+const STORE_WORKERS: usize = 8;
+/// How long all values of one ExternalSecret, or the validation of one store, may take.
+const FETCH_LIMIT: Duration = Duration::from_secs(30);
 /// How often to look whether the resources are there at all.
 const PROBE: Duration = Duration::from_secs(10);
 

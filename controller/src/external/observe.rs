@@ -11,6 +11,8 @@ use selkie_api::external_secret::{
 
 use super::decide::{Identity, Past};
 use super::markers::synced_version;
+use crate::support::repairs::Repairs;
+use crate::support::resource_version::is_older;
 use crate::support::secret_object::SecretObject;
 
 /// An ExternalSecret as the watch keeps it.
@@ -103,10 +105,8 @@ pub struct Memory {
     pub status: Option<(ExternalSecretStatus, String)>,
     /// Failures in a row.
     pub failures: u32,
-    /// Repairs in a row, one shortly after the other.
-    pub repairs: u32,
-    /// When something was last written.
-    pub wrote: Option<jiff::Timestamp>,
+    /// Repairs of late.
+    pub repairs: Repairs,
     /// Whether the last attempt failed.
     pub failing: bool,
 }
@@ -136,17 +136,9 @@ impl Memory {
     /// Returns the newer one of the status in the watch and the one written last: the watch lags behind.
     pub fn current_status<'a>(&'a self, kept: &'a Kept) -> &'a ExternalSecretStatus {
         match &self.status {
-            Some((status, version)) if newer(version, &kept.resource_version) => status,
+            Some((status, version)) if is_older(&kept.resource_version, version) => status,
             _ => &kept.status,
         }
-    }
-}
-
-/// Whether one resource version is newer than another. Kubernetes compares them as numbers (KEP 5504).
-fn newer(one: &str, other: &str) -> bool {
-    match (one.parse::<u64>(), other.parse::<u64>()) {
-        (Ok(one), Ok(other)) => one > other,
-        _ => false,
     }
 }
 

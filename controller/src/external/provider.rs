@@ -16,6 +16,10 @@ use crate::support::duration::go_duration;
 /// How often a store is validated when it does not say (the original's `--store-requeue-interval`).
 pub const VALIDATION_INTERVAL: Duration = Duration::from_secs(300);
 
+/// What an interval is brought to: no busy loop, and none that the clock cannot hold.
+const SHORTEST_VALIDATION: Duration = Duration::from_secs(1);
+const LONGEST_VALIDATION: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// A store's provider, ready to be asked.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Provider {
@@ -156,7 +160,7 @@ pub fn validation_interval(spec: &SecretStoreSpec) -> Result<Duration, Refusal> 
     let given = interval.filter(|interval| !interval.is_zero());
     Ok(given
         .unwrap_or(VALIDATION_INTERVAL)
-        .max(Duration::from_secs(1)))
+        .clamp(SHORTEST_VALIDATION, LONGEST_VALIDATION))
 }
 
 fn vault(provider: VaultProvider) -> Result<Provider, Refusal> {
@@ -341,6 +345,10 @@ mod tests {
         assert_eq!(interval(json!(0)), Ok(VALIDATION_INTERVAL));
         assert_eq!(interval(json!(30)), Ok(Duration::from_secs(30)));
         assert_eq!(interval(json!("2m")), Ok(Duration::from_secs(120)));
+        assert_eq!(interval(json!("10ms")), Ok(SHORTEST_VALIDATION));
+        assert_eq!(interval(json!(u64::MAX)), Ok(LONGEST_VALIDATION));
+        assert_eq!(interval(json!(u64::MAX.to_string())), Ok(LONGEST_VALIDATION));
+        assert_eq!(interval(json!("2562047h")), Ok(LONGEST_VALIDATION));
         assert!(interval(json!(-1)).is_err());
         assert!(interval(json!("soon")).is_err());
         let rule = retry_rule(&spec(

@@ -2,42 +2,46 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
+use selkie_api::external_secret::ExternalSecretStatus;
 use selkie_stores::Members;
+use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::apply::{self, Done};
 use super::decide::{self, Because, Next, Observed, Plan};
 use super::fetch::{FetchError, Retry, fetch, store_key};
+use super::guard::StoreKind;
 use super::index::Index;
 use super::markers::{CREATED_BY_LABEL, created_by, data_hash};
 use super::metrics::ExternalMetrics;
 use super::observe::{Kept, Memory, live};
-use super::sessions::{Sessions, StoreKey, api_cause};
+use super::sessions::{SessionError, Sessions, StoreKey};
 use super::store::{Stores, Validation};
-use super::wish::{Refusal, Wish};
-use super::{COMPONENT, status};
-use crate::support::context::Context;
+use super::turns::Turns;
+use super::wish::{Refresh, Refusal, Wish, named_stores};
+use super::{AT_ONE_STORE, COMPONENT, FETCH_LIMIT, status};
+use crate::support::answer::cause;
+use crate::support::context::{Context, Namespaces};
 use crate::support::events::{Note, Severity};
 use crate::support::queue::{Queue, backoff};
 use crate::support::secret_object::SecretObject;
-use crate::support::view::{Change, ObjectKey, View};
+use crate::support::secret_write::WriteError;
+use crate::support::view::{ObjectKey, View};
 
 /// The waits of an ExternalSecret that fails for a reason that may pass.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
 /// The wait after somebody else wrote in between.
 const CONFLICT_RETRY: Duration = Duration::from_millis(100);
-/// Repairs that come within this time of one another are a fight with another writer.
-const FIGHT: Duration = Duration::from_secs(10);
-/// Repairs of a fight that are made at once.
-const QUICK_REPAIRS: u32 = 5;
+/// Repairs of one Secret within a minute.
+const REPAIRS: u32 = 20;
 
 /// Everything that ExternalSecrets and their stores need.
 pub(super) struct Controller {
-    context: Context,
+    pub(super) context: Context,
     /// All ExternalSecrets.
     pub(super) kept: View<Kept>,
     /// All stores.
@@ -46,12 +50,21 @@ pub(super) struct Controller {
     pub(super) queue: Queue<ObjectKey>,
     /// Stores to validate.
     pub(super) store_queue: Queue<StoreKey>,
-    sessions: Arc<Sessions>,
+    pub(super) sessions: Arc<Sessions>,
+    pub(super) index: Mutex<Index>,
     validation: Validation,
-    index: Mutex<Index>,
+    turns: Turns,
     memory: Mutex<HashMap<ObjectKey, Memory>>,
     metrics: ExternalMetrics,
     started: Timestamp,
+}
+
+/// How a pass ended that did not fail.
+enum Ended {
+    /// The Secret is as it should be; when to look again.
+    InOrder(Option<Duration>),
+    /// Nothing was done or decided: it is not ours, or its turn comes later.
+    Left,
 }
 
 /// Why an ExternalSecret is not in order: the message, and when to look again.
@@ -77,6 +90,7 @@ impl Controller {
                 metrics.clone(),
             ),
             metrics,
+            turns: Turns::new(AT_ONE_STORE),
             context,
             kept: View::new(),
             stores,
@@ -86,29 +100,6 @@ impl Controller {
             index: Mutex::default(),
             memory: Mutex::default(),
             started: Timestamp::now(),
-        }
-    }
-
-    /// Turns changes in the cluster into work, for ever. Subscribes before the first await.
-    pub(super) fn triggers(self: &Arc<Self>) -> impl Future<Output = ()> + use<> {
-        let controller = Arc::clone(self);
-        let mut wanted = self.kept.subscribe();
-        let mut secrets = self.context.secrets.subscribe();
-        let mut stores = self.stores.namespaced.subscribe();
-        let mut cluster = self.stores.cluster.subscribe();
-        async move {
-            loop {
-                tokio::select! {
-                    change = wanted.next() => controller.wanted_changed(change),
-                    change = secrets.next() => controller.secret_changed(change),
-                    change = stores.next() => {
-                        controller.store_changed(change, super::guard::StoreKind::Namespaced);
-                    }
-                    change = cluster.next() => {
-                        controller.store_changed(change, super::guard::StoreKind::Cluster);
-                    }
-                }
-            }
         }
     }
 
@@ -136,9 +127,22 @@ impl Controller {
             self.metrics.gone(&key);
             return;
         };
+        match self.is_foreign(&kept).await {
+            Ok(false) => {}
+            Ok(true) => {
+                self.memory().remove(&key);
+                self.metrics.gone(&key);
+                return;
+            }
+            Err(error) => {
+                warn!(%key, %error, "nobody knows whose it is; it is tried again");
+                self.queue.add_after(key, FIRST_RETRY);
+                return;
+            }
+        }
         if kept.deleting {
             if let Err(error) = apply::release(&self.context.client, &kept).await {
-                warn!(%key, error = api_cause(&error), "finalizer not removed");
+                warn!(%key, error = cause(&error), "finalizer not removed");
                 self.queue.add_after(key, FIRST_RETRY);
             }
             return;
@@ -156,11 +160,11 @@ impl Controller {
         let mut memory = memory.of(&kept, target);
         let outcome = match &wish {
             Err(refusal) => Err(refused(refusal)),
-            Ok(wish) if self.is_foreign(&kept, wish) => return,
             Ok(wish) => self.bring_in_order(&kept, wish, &mut memory).await,
         };
         let again = match outcome {
-            Ok(again) => {
+            Ok(Ended::Left) => return,
+            Ok(Ended::InOrder(again)) => {
                 memory.failures = 0;
                 memory.failing = false;
                 again
@@ -178,22 +182,36 @@ impl Controller {
         }
     }
 
-    /// Whether a store of another controller class is named (external-secrets.md 6.1, step 5).
-    fn is_foreign(&self, kept: &Kept, wish: &Wish) -> bool {
-        wish.stores().iter().any(|store| {
-            let key = store_key(&kept.identity.namespace, store);
-            let store = self.stores.watched(&key);
-            store.is_some_and(|store| !store.is_ours())
-        })
+    /// Whether a store of another controller class is named (external-secrets.md 6.1, step 5): then
+    /// neither status nor finalizer is ours to write.
+    async fn is_foreign(&self, kept: &Kept) -> Result<bool, SessionError> {
+        for store in named_stores(&kept.spec) {
+            // Without rights to the whole cluster there are none; `fetch` says so.
+            if store.kind == StoreKind::Cluster
+                && matches!(self.context.namespaces, Namespaces::Only(_))
+            {
+                continue;
+            }
+            let key = store_key(&kept.identity.namespace, &store);
+            if self
+                .stores
+                .get(&key)
+                .await?
+                .is_some_and(|store| !store.is_ours())
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
-    /// Observes, fetches, decides and applies; returns when to look again.
+    /// Observes, fetches, decides and applies.
     async fn bring_in_order(
         &self,
         kept: &Kept,
         wish: &Wish,
         memory: &mut Memory,
-    ) -> Result<Option<Duration>, Failure> {
+    ) -> Result<Ended, Failure> {
         let version = kept.version();
         let now = Timestamp::now();
         let in_order = self.is_in_order(kept, wish, memory, &version);
@@ -222,8 +240,19 @@ impl Controller {
                 if let Some(secret) = &secret {
                     remember(memory, &version, secret);
                 }
-                return Ok(until.map(|until| after(now, until)));
+                self.recovered(kept, wish, memory, now).await?;
+                return Ok(Ended::InOrder(until.map(|until| after(now, until))));
             }
+        };
+        let stores = wish.stores().into_iter();
+        let stores = stores.map(|store| store_key(&kept.identity.namespace, store));
+        let Some(turn) = self
+            .turns
+            .take(&self.queue, stores.collect(), &kept.identity.key())
+        else {
+            // Woken when there is room; this is for the case that who was woken did not need it.
+            self.queue.add_after(kept.identity.key(), FETCH_LIMIT);
+            return Ok(Ended::Left);
         };
         debug!(
             namespace = kept.identity.namespace,
@@ -232,28 +261,31 @@ impl Controller {
             "fetching"
         );
         let age = Duration::try_from(now.duration_since(not_before)).unwrap_or_default();
-        let not_before = Instant::now().checked_sub(age).unwrap_or_else(Instant::now);
-        let data = fetch(
+        let not_before = Instant::now()
+            .checked_sub(age)
+            .unwrap_or_else(Instant::now);
+        let fetched = fetch(
             &kept.identity,
             wish,
             &self.stores,
             &self.sessions,
-            not_before,
+            not_before.into_std(),
+            FETCH_LIMIT,
         )
-        .await
-        .map_err(|error| self.not_fetched(&error, memory))?;
+        .await;
+        drop(turn);
+        let data = match fetched {
+            Ok(data) => data,
+            Err(error) if error.is_foreign() => return Ok(Ended::Left),
+            Err(error) => return Err(self.not_fetched(&error, memory)),
+        };
+        let (mut wrote, mut told) = (false, status::SECRET_SYNCED);
         if data.is_empty() {
             // An emptied document at the backend is no word that the secret is gone
             // (external-secrets.md 6.6, deletionPolicy Retain).
-            return Err(Failure {
-                message: "the store gave no values; secret retained due to DeletionPolicy=Retain"
-                    .to_owned(),
-                again: Some(backoff(FIRST_RETRY, LONGEST_RETRY, memory.failures)),
-            });
-        }
-        // Nothing to compare with a Secret that is as it was written.
-        let mut wrote = false;
-        if !in_order || memory.past.hash.as_deref() != Some(&*data_hash(&data)) {
+            told = status::SECRET_RETAINED;
+        } else if !in_order || memory.past.hash.as_deref() != Some(&*data_hash(&data)) {
+            // Else there is nothing to compare with a Secret that is as it was written.
             let secret = match in_order {
                 true => self.read(kept, wish, memory).await?,
                 false => secret,
@@ -264,30 +296,39 @@ impl Controller {
                     again: None,
                 },
             )?;
-            if let Some(wait) = fight(memory, &plan, because, now) {
-                return Ok(Some(wait));
+            if plan != Plan::Keep
+                && matches!(because, Because::Drift(_))
+                && let Err(wait) = memory.repairs.allow(REPAIRS, Instant::now())
+            {
+                warn!(
+                    namespace = kept.identity.namespace,
+                    name = kept.identity.name,
+                    ?wait,
+                    "somebody keeps changing the Secret; its repair waits"
+                );
+                return Ok(Ended::InOrder(Some(wait)));
             }
-            let done = self.write(kept, plan, &data, memory).await?;
+            let done = self
+                .write(kept, plan, secret.as_ref(), &data, memory)
+                .await?;
             wrote = done.0 != Done::Kept;
             if let Some(secret) = done.1.as_ref().or(secret.as_ref()) {
                 remember(memory, &version, secret);
             }
-            if wrote {
-                memory.wrote = Some(now);
-            }
             self.announce(kept, done.0).await;
         }
-        if because == Because::Changed {
+        if because == Because::Changed && !data.is_empty() {
             self.delete_orphans(kept, wish)
                 .await
                 .map_err(|error| Failure {
-                    message: format!("could not delete orphaned secrets: {}", api_cause(&error)),
+                    message: format!("could not delete orphaned secrets: {}", cause(&error)),
                     again: Some(FIRST_RETRY),
                 })?;
         }
         memory.past.fetched = Some(now);
-        self.synced(kept, wish, memory, &version, wrote, now)
-            .await?;
+        let old = memory.current_status(kept);
+        let new = status::synced(old, &version, &wish.target, told, wrote, now);
+        self.write_status(kept, memory, new).await?;
         memory.past.synced_version = Some(version.clone());
         memory.past.refreshed = true;
         let past = memory.past.clone();
@@ -295,10 +336,28 @@ impl Controller {
             past: &past,
             ..observed
         };
-        Ok(match decide::next(&observed, None, now) {
+        Ok(Ended::InOrder(match decide::next(&observed, None, now) {
             Next::Wait(until) => until.map(|until| after(now, until)),
             Next::Fetch { .. } => Some(FIRST_RETRY),
-        })
+        }))
+    }
+
+    /// Says that a Secret is in order that the status says something else of: a write of the status did
+    /// not land, or what was wrong was put right by hand.
+    async fn recovered(
+        &self,
+        kept: &Kept,
+        wish: &Wish,
+        memory: &mut Memory,
+        now: Timestamp,
+    ) -> Result<(), Failure> {
+        // A new process does not know yet what the store would say.
+        if memory.past.fetched.is_none() && matches!(wish.refresh, Refresh::Every(_)) {
+            return Ok(());
+        }
+        let old = memory.current_status(kept);
+        let new = status::recovered(old, &wish.target, memory.past.fetched, now);
+        self.write_status(kept, memory, new).await
     }
 
     /// Whether the Secret is the very version that was in order for this very ExternalSecret.
@@ -324,7 +383,7 @@ impl Controller {
         live(&self.context.client, &kept.identity.namespace, &wish.target)
             .await
             .map_err(|error| Failure {
-                message: format!("could not read secret: {}", api_cause(&error)),
+                message: format!("could not read secret: {}", cause(&error)),
                 again: Some(backoff(FIRST_RETRY, LONGEST_RETRY, memory.failures)),
             })
     }
@@ -333,22 +392,22 @@ impl Controller {
         &self,
         kept: &Kept,
         plan: Plan,
+        live: Option<&SecretObject>,
         data: &Members,
         memory: &Memory,
     ) -> Result<(Done, Option<SecretObject>), Failure> {
         let written = apply::secret(&self.context.client, &kept.identity, plan).await;
         written.map_err(|error| {
-            let conflict = matches!(&error, kube::Error::Api(status) if status.code == 409);
-            let again = match conflict {
-                true => CONFLICT_RETRY.saturating_mul(memory.failures.min(50) + 1),
-                false => backoff(FIRST_RETRY, LONGEST_RETRY, memory.failures),
-            };
-            Failure {
-                message: match conflict {
-                    true => String::new(),
-                    false => format!("could not update secret: {}", apply::shown(&error, data)),
+            let old = live.into_iter().flat_map(|live| live.data.0.values());
+            match WriteError::of(&error, data.values().chain(old)) {
+                WriteError::Conflict => Failure {
+                    message: String::new(),
+                    again: Some(CONFLICT_RETRY.saturating_mul(memory.failures.min(50) + 1)),
                 },
-                again: Some(again),
+                told => Failure {
+                    message: format!("could not update secret: {told}"),
+                    again: Some(backoff(FIRST_RETRY, LONGEST_RETRY, memory.failures)),
+                },
             }
         })
     }
@@ -387,17 +446,13 @@ impl Controller {
         Ok(())
     }
 
-    async fn synced(
+    async fn write_status(
         &self,
         kept: &Kept,
-        wish: &Wish,
         memory: &mut Memory,
-        version: &str,
-        wrote: bool,
-        now: Timestamp,
+        new: Option<ExternalSecretStatus>,
     ) -> Result<(), Failure> {
-        let old = memory.current_status(kept);
-        let Some(new) = status::synced(old, version, &wish.target, wrote, now) else {
+        let Some(new) = new else {
             return Ok(());
         };
         let written = apply::status(&self.context.client, &kept.identity, &new).await;
@@ -406,7 +461,7 @@ impl Controller {
             warn!(
                 namespace = identity.namespace,
                 name = identity.name,
-                error = api_cause(&error),
+                error = cause(&error),
                 "status not written"
             );
             Failure {
@@ -441,7 +496,7 @@ impl Controller {
                 warn!(
                     namespace = identity.namespace,
                     name = identity.name,
-                    error = api_cause(&error),
+                    error = cause(&error),
                     "status not written"
                 );
                 return Some(failure.again.unwrap_or(FIRST_RETRY).min(LONGEST_RETRY));
@@ -496,62 +551,6 @@ impl Controller {
             .await;
     }
 
-    fn wanted_changed(&self, change: Change) {
-        let keys = match change {
-            Change::One(key) => vec![key],
-            Change::All => self.kept.filter(|_, _| true),
-        };
-        for key in keys {
-            let kept = self.kept.get(&key.namespace, &key.name);
-            lock(&self.index).update(&key, kept.as_deref());
-            self.queue.add(key);
-        }
-    }
-
-    fn secret_changed(&self, change: Change) {
-        let keys = match change {
-            Change::One(key) => vec![key],
-            Change::All => {
-                self.kept
-                    .filter(|_, _| true)
-                    .into_iter()
-                    .for_each(|key| self.queue.add(key));
-                self.context.secrets.filter(|_, _| true)
-            }
-        };
-        for key in keys {
-            let writers = lock(&self.index).writers(&key);
-            writers
-                .into_iter()
-                .for_each(|writer| self.queue.add(writer));
-            let secret = self.context.secrets.get(&key.namespace, &key.name);
-            let version = secret.as_ref().map(|secret| &*secret.resource_version);
-            for store in self.sessions.secret_changed(&key, version) {
-                self.wake_store(store);
-            }
-        }
-    }
-
-    fn store_changed(&self, change: Change, kind: super::guard::StoreKind) {
-        let keys = match change {
-            Change::One(key) => vec![key],
-            Change::All if kind == super::guard::StoreKind::Cluster => {
-                self.stores.cluster.filter(|_, _| true)
-            }
-            Change::All => self.stores.namespaced.filter(|_, _| true),
-        };
-        for object in keys {
-            self.wake_store(StoreKey { kind, object });
-        }
-    }
-
-    /// Looks at a store, and at everybody whom it failed.
-    fn wake_store(&self, store: StoreKey) {
-        let users = lock(&self.index).users(&store);
-        users.into_iter().for_each(|user| self.queue.add(user));
-        self.store_queue.add(store);
-    }
-
     fn memory(&self) -> MutexGuard<'_, HashMap<ObjectKey, Memory>> {
         lock(&self.memory)
     }
@@ -565,31 +564,6 @@ fn remember(memory: &mut Memory, version: &str, secret: &SecretObject) {
     memory.past.hash = Some(data_hash(&secret.data.0));
     memory.past.secret = Some((uid.clone(), secret.type_.clone()));
     memory.in_order = Some((version.to_owned(), uid, resource_version));
-}
-
-/// Slows repairs down when another writer changes the Secret back each time.
-fn fight(memory: &mut Memory, plan: &Plan, because: Because, now: Timestamp) -> Option<Duration> {
-    if *plan == Plan::Keep || !matches!(because, Because::Drift(_)) {
-        return None;
-    }
-    let since = memory.wrote.map(|wrote| now.duration_since(wrote));
-    let since = since.and_then(|since| Duration::try_from(since).ok());
-    let wait = backoff(
-        FIRST_RETRY,
-        LONGEST_RETRY,
-        memory.repairs.saturating_sub(QUICK_REPAIRS),
-    );
-    match since {
-        Some(since) if memory.repairs >= QUICK_REPAIRS && since < wait => Some(wait - since),
-        Some(since) if since < FIGHT + wait => {
-            memory.repairs += 1;
-            None
-        }
-        _ => {
-            memory.repairs = 0;
-            None
-        }
-    }
 }
 
 fn refused(refusal: &Refusal) -> Failure {
@@ -614,6 +588,6 @@ fn jitter(uid: &str) -> Duration {
     Duration::from_millis(50 + sum % 450)
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -22,6 +22,7 @@ use super::guard::{Refused, StoreKind, certificate_namespace, credential_namespa
 use super::provider::{Provider, RetryRule, retry_rule};
 use super::store::StoreObject;
 use super::wish::Refusal;
+use crate::support::answer::cause;
 use crate::support::context::Environment;
 use crate::support::secret_object::SecretObject;
 use crate::support::view::ObjectKey;
@@ -53,6 +54,14 @@ pub enum SessionError {
         name: String,
         /// ` in namespace "x"`, or nothing.
         place: String,
+    },
+    /// It is another controller's. Nobody is told: this resource is none of ours.
+    #[error("{kind} {name:?} belongs to another controller class")]
+    Foreign {
+        /// Its kind.
+        kind: &'static str,
+        /// Its name.
+        name: String,
     },
     /// The store asks for something that is not carried out.
     #[error("{kind} {name:?}: {cause}")]
@@ -428,17 +437,7 @@ fn pem(bytes: &[u8]) -> Result<Vec<u8>, SessionError> {
 pub(super) fn api_error(what: &str, error: &kube::Error) -> SessionError {
     SessionError::Api {
         what: what.to_owned(),
-        cause: api_cause(error),
-    }
-}
-
-/// Returns what may be shown of an API server's error: its own words for a refused request, and the
-/// kind of failure otherwise.
-pub(super) fn api_cause(error: &kube::Error) -> String {
-    match error {
-        kube::Error::Api(status) => format!("{} ({})", status.message, status.code),
-        kube::Error::SerdeError(_) => "its answer cannot be read".to_owned(),
-        other => other.to_string(),
+        cause: cause(error),
     }
 }
 

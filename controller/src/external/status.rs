@@ -21,6 +21,11 @@ pub const VALIDATION_UNKNOWN: &str = "ValidationUnknown";
 /// It does not.
 pub const INVALID_PROVIDER_CONFIG: &str = "InvalidProviderConfig";
 
+/// Message of a Secret that was fetched and written.
+pub const SECRET_SYNCED: &str = "secret synced";
+/// Message of a Secret that stays although the store gave no value at all (external-secrets.md 6.6).
+pub const SECRET_RETAINED: &str = "secret retained due to DeletionPolicy=Retain";
+
 /// The longest message that is written, in characters.
 const LONGEST: usize = 1000;
 
@@ -32,11 +37,12 @@ pub fn synced(
     old: &ExternalSecretStatus,
     version: &str,
     target: &str,
+    message: &str,
     wrote: bool,
     now: Timestamp,
 ) -> Option<ExternalSecretStatus> {
     let mut new = old.clone();
-    new.conditions = with_ready(&old.conditions, "True", SYNCED, "secret synced", now);
+    new.conditions = with_ready(&old.conditions, "True", SYNCED, message, now);
     new.synced_resource_version = Some(version.to_owned());
     new.binding = Some(Binding {
         name: target.to_owned(),
@@ -45,6 +51,31 @@ pub fn synced(
         return None;
     }
     new.refresh_time = Some(Time(now));
+    Some(new)
+}
+
+/// Returns the status of a Secret that is in order without a fetch, `None` when it says so already.
+///
+/// `fetched` is when this process fetched last. The version that was synchronised stays: with
+/// CreatedOnce the present one never was.
+pub fn recovered(
+    old: &ExternalSecretStatus,
+    target: &str,
+    fetched: Option<Timestamp>,
+    now: Timestamp,
+) -> Option<ExternalSecretStatus> {
+    let mut conditions = old.conditions.iter();
+    if conditions.any(|condition| condition.type_ == READY && condition.status == "True") {
+        return None;
+    }
+    let mut new = old.clone();
+    new.conditions = with_ready(&old.conditions, "True", SYNCED, SECRET_SYNCED, now);
+    new.binding = Some(Binding {
+        name: target.to_owned(),
+    });
+    if let Some(fetched) = fetched {
+        new.refresh_time = Some(Time(fetched));
+    }
     Some(new)
 }
 
@@ -154,18 +185,18 @@ mod tests {
 
     #[test]
     fn nothing_new_is_no_write() {
-        let first = synced(&ExternalSecretStatus::default(), "1-a", "db", true, at(0)).unwrap();
+        let first = synced(&ExternalSecretStatus::default(), "1-a", "db", SECRET_SYNCED, true, at(0)).unwrap();
         assert_eq!(first.conditions[0].reason.as_deref(), Some(SYNCED));
-        assert_eq!(synced(&first, "1-a", "db", false, at(10)), None);
-        let again = synced(&first, "1-a", "db", true, at(20)).unwrap();
+        assert_eq!(synced(&first, "1-a", "db", SECRET_SYNCED, false, at(10)), None);
+        let again = synced(&first, "1-a", "db", SECRET_SYNCED, true, at(20)).unwrap();
         assert_eq!(again.refresh_time, Some(Time(at(20))));
         assert_eq!(again.conditions[0].last_transition_time, Some(Time(at(0))));
-        assert!(synced(&first, "2-a", "db", false, at(30)).is_some());
+        assert!(synced(&first, "2-a", "db", SECRET_SYNCED, false, at(30)).is_some());
     }
 
     #[test]
     fn a_failure_keeps_what_was_synchronised() {
-        let ok = synced(&ExternalSecretStatus::default(), "1-a", "db", true, at(0)).unwrap();
+        let ok = synced(&ExternalSecretStatus::default(), "1-a", "db", SECRET_SYNCED, true, at(0)).unwrap();
         let bad = failed(&ok, "could not get secret data from provider: x", at(5)).unwrap();
         assert_eq!(bad.refresh_time, ok.refresh_time);
         assert_eq!(bad.synced_resource_version, ok.synced_resource_version);
@@ -177,7 +208,26 @@ mod tests {
         );
         let other = failed(&bad, "could not get secret data from provider: y", at(9)).unwrap();
         assert_eq!(other.conditions[0].last_transition_time, Some(Time(at(5))));
-        assert!(synced(&bad, "1-a", "db", false, at(10)).is_some());
+        assert!(synced(&bad, "1-a", "db", SECRET_SYNCED, false, at(10)).is_some());
+    }
+
+    #[test]
+    fn what_is_in_order_again_is_said() {
+        let ok = synced(&ExternalSecretStatus::default(), "1-a", "db", SECRET_SYNCED, true, at(0)).unwrap();
+        assert_eq!(recovered(&ok, "db", Some(at(5)), at(9)), None);
+        let retained = synced(&ok, "1-a", "db", SECRET_RETAINED, false, at(3)).unwrap();
+        assert_eq!(recovered(&retained, "db", Some(at(5)), at(9)), None);
+        let bad = failed(&ok, "could not update secret: x", at(5)).unwrap();
+        let again = recovered(&bad, "db", None, at(9)).unwrap();
+        assert_eq!(again.conditions[0].status, "True");
+        assert_eq!(again.conditions[0].message.as_deref(), Some(SECRET_SYNCED));
+        assert_eq!(again.refresh_time, ok.refresh_time);
+        assert_eq!(again.synced_resource_version.as_deref(), Some("1-a"));
+        let fetched = recovered(&bad, "db", Some(at(7)), at(9)).unwrap();
+        assert_eq!(fetched.refresh_time, Some(Time(at(7))));
+        // Somebody took the conditions away.
+        let bare = ExternalSecretStatus { conditions: Vec::new(), ..ok };
+        assert!(recovered(&bare, "db", None, at(9)).is_some());
     }
 
     #[test]

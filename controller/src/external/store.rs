@@ -21,12 +21,14 @@ use tracing::{info, warn};
 use super::guard::StoreKind;
 use super::metrics::ExternalMetrics;
 use super::provider::{Provider, validation_interval};
-use super::sessions::{SessionError, Sessions, StoreKey, api_cause, api_error};
+use super::sessions::{SessionError, Sessions, StoreKey, api_error};
 use super::status::{self, Verdict};
-use super::{COMPONENT, CONTROLLER_CLASS};
+use super::{COMPONENT, CONTROLLER_CLASS, FETCH_LIMIT};
+use crate::support::answer::cause;
 use crate::support::context::Context;
 use crate::support::events::{Note, Severity};
 use crate::support::queue::backoff;
+use crate::support::resource_version::is_older;
 use crate::support::view::{ObjectKey, View};
 
 /// The waits of a store that cannot be validated and is not down.
@@ -42,13 +44,15 @@ pub struct StoreObject {
     pub uid: String,
     /// Generation of its specification.
     pub generation: i64,
+    /// Resource version.
+    pub resource_version: String,
     /// Its specification.
     pub spec: SecretStoreSpec,
     /// Its status.
     pub status: SecretStoreStatus,
 }
 
-/// The status is left out: what this controller writes itself is no news for it.
+/// Status and resource version are left out: what this controller writes itself is no news for it.
 impl PartialEq for StoreObject {
     fn eq(&self, other: &Self) -> bool {
         self.key == other.key
@@ -97,6 +101,7 @@ impl StoreObject {
             key: StoreKey { kind, object },
             uid: metadata.uid.unwrap_or_default(),
             generation: metadata.generation.unwrap_or_default(),
+            resource_version: metadata.resource_version.unwrap_or_default(),
             spec,
             status: status.unwrap_or_default(),
         }
@@ -183,9 +188,20 @@ pub struct Validation {
 #[derive(Clone, Debug, Default)]
 struct Memory {
     uid: String,
-    /// Written last; the watch lags behind.
-    status: Option<SecretStoreStatus>,
+    /// Written last, and the resource version that made; the watch lags behind.
+    status: Option<(SecretStoreStatus, String)>,
     failures: u32,
+}
+
+impl Memory {
+    /// Returns the newer one of the status in the watch and the one written last. Others may have
+    /// overwritten ours since.
+    fn current_status<'a>(&'a self, store: &'a StoreObject) -> &'a SecretStoreStatus {
+        match &self.status {
+            Some((status, version)) if is_older(&store.resource_version, version) => status,
+            _ => &store.status,
+        }
+    }
 }
 
 /// What follows from one validation.
@@ -237,7 +253,12 @@ impl Validation {
             };
         }
         let before = memory.failures;
-        let (verdict, suspended) = self.verdict(&store).await;
+        let asked = tokio::time::timeout(FETCH_LIMIT, self.verdict(&store)).await;
+        let (verdict, suspended) = asked.unwrap_or_else(|_| {
+            let seconds = FETCH_LIMIT.as_secs();
+            let cause = format!("the backend did not answer within {seconds} s");
+            (Verdict::Invalid(cause), None)
+        });
         let failed = matches!(verdict, Verdict::NoClient(_) | Verdict::Invalid(_));
         self.metrics.validated(key, !failed);
         memory.failures = if failed { before.saturating_add(1) } else { 0 };
@@ -292,7 +313,7 @@ impl Validation {
     async fn write(&self, store: &StoreObject, verdict: &Verdict, memory: &mut Memory) -> bool {
         let capabilities = Provider::parse(&store.spec).ok();
         let capabilities = capabilities.map(|provider| provider.capabilities());
-        let old = memory.status.as_ref().unwrap_or(&store.status);
+        let old = memory.current_status(store);
         let Some(new) = status::store(old, verdict, capabilities, Timestamp::now()) else {
             return true;
         };
@@ -309,16 +330,19 @@ impl Validation {
             }
         };
         let kind = store.key.kind.name();
-        if let Err(error) = written {
-            warn!(
-                kind,
-                namespace,
-                name,
-                error = api_cause(&error),
-                "status not written"
-            );
-            return false;
-        }
+        let version = match written {
+            Ok(version) => version,
+            Err(error) => {
+                warn!(
+                    kind,
+                    namespace,
+                    name,
+                    error = cause(&error),
+                    "status not written"
+                );
+                return false;
+            }
+        };
         let (reason, warning) = verdict.event();
         info!(
             kind,
@@ -328,7 +352,7 @@ impl Validation {
             message = verdict.message(),
             "store validated"
         );
-        memory.status = Some(new);
+        memory.status = Some((new, version));
         let note = Note {
             severity: if warning {
                 Severity::Warning
@@ -355,14 +379,15 @@ async fn patch_status<K>(
     api: &Api<K>,
     name: &str,
     status: &SecretStoreStatus,
-) -> Result<(), kube::Error>
+) -> Result<String, kube::Error>
 where
-    K: Clone + DeserializeOwned + std::fmt::Debug,
+    K: Clone + DeserializeOwned + std::fmt::Debug + kube::Resource,
 {
     let patch = Patch::Merge(json!({ "status": status }));
-    api.patch_status(name, &PatchParams::default(), &patch)
-        .await
-        .map(drop)
+    let made = api
+        .patch_status(name, &PatchParams::default(), &patch)
+        .await?;
+    Ok(made.meta().resource_version.clone().unwrap_or_default())
 }
 
 /// Both kinds of store have the scope that their views expect.
@@ -370,3 +395,38 @@ const _: fn() = || {
     fn namespaced<K: kube::Resource<Scope = NamespaceResourceScope>>() {}
     namespaced::<SecretStore>();
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What others wrote over our status is seen, and so corrected.
+    #[test]
+    fn the_newer_status_counts() {
+        let status = |text: &str| SecretStoreStatus {
+            capabilities: Some(text.to_owned()),
+            ..SecretStoreStatus::default()
+        };
+        let memory = Memory {
+            status: Some((status("ours"), "10".to_owned())),
+            ..Memory::default()
+        };
+        let seen = |version: &str| {
+            let metadata = kube::api::ObjectMeta {
+                resource_version: Some(version.to_owned()),
+                ..kube::api::ObjectMeta::default()
+            };
+            let spec = SecretStoreSpec::default();
+            let store = StoreObject::of(
+                StoreKind::Namespaced,
+                metadata,
+                spec,
+                Some(status("watched")),
+            );
+            memory.current_status(&store).capabilities.clone()
+        };
+        assert_eq!(seen("9").as_deref(), Some("ours"));
+        assert_eq!(seen("10").as_deref(), Some("watched"));
+        assert_eq!(seen("11").as_deref(), Some("watched"));
+    }
+}

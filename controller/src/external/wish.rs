@@ -227,10 +227,8 @@ fn from_template(template: &Template) -> Result<TypeAndMetadata, Refusal> {
         }
     }
     let type_ = template.type_.clone().filter(|text| !text.is_empty());
-    if let Some(why) = type_
-        .as_deref()
-        .and_then(|type_| refuse_type(type_, &metadata.annotations))
-    {
+    // Early and by the field's name; the Secret itself is judged before each write.
+    if let Some(why) = refuse_type(type_.as_deref(), Some(&metadata.annotations)) {
         return Err(refused(
             format!("{path}.type"),
             &format!("is refused: {why}"),

@@ -3,66 +3,49 @@
 //! Only verbs that existing installations grant are used: create, update and delete of Secrets, update
 //! of the status; no patch, no server-side apply (sealed-secrets.md 10).
 
-use kube::{
-    Api, Resource,
-    api::{DeleteParams, ObjectMeta, PostParams, Preconditions},
-};
+use kube::{Api, Resource, api::PostParams};
 use selkie_api::{SealedSecret, SealedSecretStatus};
 
-use super::{
-    decide::{FIELD_MANAGER, Failure, FailureKind, Write},
-    observe::Seen,
+use super::decide::{FIELD_MANAGER, Write};
+use crate::support::{
+    secret_object::SecretObject,
+    secret_write::{WriteError, recreate},
 };
-use crate::support::secret_object::SecretObject;
 
 /// Conflicts in a row after which a status write waits for the next pass.
 const STATUS_ATTEMPTS: usize = 5;
 
-/// Why a write did not happen.
-#[derive(Debug)]
-pub enum WriteError {
-    /// Somebody else wrote in between: observe again, at once.
-    Conflict,
-    /// The API server refuses what we want; worth a word to the user.
-    Rejected(Failure),
-    /// It cannot be said now: no connection, an overloaded server, a namespace that is going away.
-    Unavailable(Box<kube::Error>),
-}
-
 /// Writes the Secret; returns the one that is there afterwards, `None` when nothing was to be done.
+///
+/// `live` is the one that was read: its values may stand in an answer, too.
 pub async fn write_secret(
     secrets: &Api<SecretObject>,
     write: &Write,
+    live: Option<&SecretObject>,
 ) -> Result<Option<SecretObject>, WriteError> {
-    match write {
-        Write::Nothing => Ok(None),
-        Write::Create(new) => create(secrets, new).await.map(Some),
+    let (new, written) = match write {
+        Write::Nothing => return Ok(None),
+        Write::Create(new) => (new, secrets.create(&post(), new).await),
         Write::Update(wanted) => {
             let name = wanted.metadata.name.as_deref().unwrap_or_default();
-            let updated = secrets.replace(name, &post(), wanted).await;
-            updated.map(Some).map_err(classify)
+            (wanted, secrets.replace(name, &post(), wanted).await)
         }
         Write::Replace {
             uid,
             resource_version,
             new,
         } => {
-            rehearse(secrets, new).await?;
-            let name = new.metadata.name.as_deref().unwrap_or_default();
-            let only_this_one = DeleteParams {
-                preconditions: Some(Preconditions {
-                    uid: Some(uid.clone()),
-                    resource_version: Some(resource_version.clone()),
-                }),
-                ..DeleteParams::default()
-            };
-            secrets
-                .delete(name, &only_this_one)
-                .await
-                .map_err(classify)?;
-            create(secrets, new).await.map(Some)
+            let (uid, version) = (Some(uid.clone()), Some(resource_version.clone()));
+            (new, recreate(secrets, &post(), uid, version, new).await)
         }
-    }
+    };
+    let values = || {
+        let live = live.into_iter().flat_map(|live| live.data.0.values());
+        new.data.0.values().chain(live)
+    };
+    written
+        .map(Some)
+        .map_err(|error| WriteError::of(&error, values()))
 }
 
 /// Writes the status that `make` returns for the present one; returns the object as it is then.
@@ -102,66 +85,9 @@ fn is_same_specification(left: &SealedSecret, right: &SealedSecret) -> bool {
     meta(left) == meta(right)
 }
 
-async fn create(
-    secrets: &Api<SecretObject>,
-    new: &SecretObject,
-) -> Result<SecretObject, WriteError> {
-    secrets.create(&post(), new).await.map_err(classify)
-}
-
-/// Asks the API server whether it would take `new`, before the one in its place is deleted: a
-/// template that asks for a type without its required keys must not cost the Secret that is there.
-async fn rehearse(secrets: &Api<SecretObject>, new: &SecretObject) -> Result<(), WriteError> {
-    let mut rehearsal = new.duplicate();
-    rehearsal.metadata = ObjectMeta {
-        name: None,
-        generate_name: Some("selkie-rehearsal-".to_owned()),
-        ..rehearsal.metadata
-    };
-    let dry_run = PostParams {
-        dry_run: true,
-        ..post()
-    };
-    secrets
-        .create(&dry_run, &rehearsal)
-        .await
-        .map(drop)
-        .map_err(classify)
-}
-
 fn post() -> PostParams {
     PostParams {
         field_manager: Some(FIELD_MANAGER.to_owned()),
         ..PostParams::default()
-    }
-}
-
-fn classify(error: kube::Error) -> WriteError {
-    let kube::Error::Api(status) = &error else {
-        return WriteError::Unavailable(Box::new(error));
-    };
-    let gone = status.is_not_found();
-    if status.is_conflict() || status.is_already_exists() || gone {
-        return WriteError::Conflict;
-    }
-    let causes = status.details.iter().flat_map(|details| &details.causes);
-    let mut causes = causes.map(|cause| cause.reason.as_str());
-    if status.code >= 500
-        || status.code == 429
-        || causes.any(|cause| cause == "NamespaceTerminating")
-    {
-        return WriteError::Unavailable(Box::new(error));
-    }
-    WriteError::Rejected(Failure {
-        kind: FailureKind::Update,
-        status: status.message.clone(),
-        event: status.message.clone(),
-    })
-}
-
-impl Seen {
-    /// Takes it from the result of a write; without a write the Secret is the one that was read.
-    pub fn after(written: Option<&SecretObject>, live: Option<&SecretObject>) -> Option<Self> {
-        written.or(live).map(Self::of)
     }
 }

@@ -12,8 +12,10 @@ use selkie_api::sealed_secret::{
 use super::unseal::UnsealError;
 use crate::support::{
     events::{Note, Severity},
-    ownership::{Claim, Claimant, Denied, SKIP_OWNER, is_claimant, may_write},
+    managed_fields::SetBy,
+    ownership::{Claim, Claimant, Denied, SKIP_OWNER, is_claimant, may_write, token_account},
     secret_object::{SecretData, SecretObject},
+    secret_write::successor,
 };
 
 /// Manager under which the API server books the fields that we set: how a label of ours that left
@@ -102,6 +104,26 @@ impl FailureKind {
 
 /// Decides what to write.
 pub fn decide(observed: Observed<'_>) -> Result<Write, Failure> {
+    let live = observed.live;
+    let write = wanted(observed)?;
+    let new = match &write {
+        Write::Nothing => return Ok(write),
+        Write::Create(new) | Write::Update(new) | Write::Replace { new, .. } => new,
+    };
+    let account = |secret: &SecretObject| {
+        let annotations = secret.metadata.annotations.as_ref();
+        token_account(secret.type_.as_deref(), annotations).map(str::to_owned)
+    };
+    match account(new) {
+        // Who made it that had the right to: the token is there already, with or without us.
+        Some(wanted) if live.and_then(account).as_ref() != Some(&wanted) => {
+            Err(token_refused(new, &wanted))
+        }
+        _ => Ok(write),
+    }
+}
+
+fn wanted(observed: Observed<'_>) -> Result<Write, Failure> {
     let sealed = observed.sealed;
     let metadata = sealed
         .spec
@@ -296,35 +318,23 @@ fn wanted_metadata(
     claimant: Claimant<'_>,
     claim: Claim,
 ) -> ObjectMeta {
-    let merged = |field, present: &Option<BTreeMap<String, String>>, template: &BTreeMap<_, _>| {
+    let ours = SetBy::of(FIELD_MANAGER, live);
+    let merged = |ours: &BTreeSet<String>, present: &Option<BTreeMap<_, _>>, template: &BTreeMap<_, _>| {
         let mut all = present.clone().unwrap_or_default();
         if !matches!(claim, Claim::Merge { .. }) {
-            let ours = set_by_us(live, field);
             all.retain(|name, _| template.contains_key(name) || !ours.contains(name));
         }
         all.extend(template.clone());
         some_map(all)
     };
     ObjectMeta {
-        labels: merged("f:labels", &live.labels, &template.labels),
-        annotations: merged("f:annotations", &live.annotations, &template.annotations),
+        labels: merged(&ours.labels, &live.labels, &template.labels),
+        annotations: merged(&ours.annotations, &live.annotations, &template.annotations),
         owner_references: wanted_owners(live, claimant, claim),
         // The API server keeps its own books when these are absent.
         managed_fields: None,
         ..live.clone()
     }
-}
-
-/// Returns the names in one map of the metadata that the API server books under our manager.
-fn set_by_us(live: &ObjectMeta, field: &str) -> BTreeSet<String> {
-    let entries = live.managed_fields.iter().flatten();
-    entries
-        .filter(|entry| entry.manager.as_deref() == Some(FIELD_MANAGER))
-        .filter_map(|entry| entry.fields_v1.as_ref())
-        .filter_map(|fields| fields.0.get("f:metadata")?.get(field)?.as_object())
-        .flat_map(|names| names.keys())
-        .filter_map(|name| name.strip_prefix("f:").map(str::to_owned))
-        .collect()
 }
 
 /// Returns the owner references that the Secret shall have. Those of others that do not control it
@@ -396,15 +406,7 @@ fn replacement(live: &SecretObject, wanted: SecretObject) -> Write {
         uid: live.metadata.uid.clone().unwrap_or_default(),
         resource_version: live.metadata.resource_version.clone().unwrap_or_default(),
         new: SecretObject {
-            metadata: ObjectMeta {
-                name: wanted.metadata.name,
-                namespace: wanted.metadata.namespace,
-                labels: wanted.metadata.labels,
-                annotations: wanted.metadata.annotations,
-                owner_references: wanted.metadata.owner_references,
-                finalizers: wanted.metadata.finalizers,
-                ..ObjectMeta::default()
-            },
+            metadata: successor(wanted.metadata),
             ..wanted
         },
     }
@@ -470,6 +472,20 @@ fn type_fixed(live: &SecretObject, wanted: &SecretObject) -> Failure {
          this one was not made for the SealedSecret; delete it, or give the template its type",
         type_(live),
         type_(wanted)
+    );
+    Failure {
+        kind: FailureKind::Update,
+        status: text.clone(),
+        event: text,
+    }
+}
+
+fn token_refused(secret: &SecretObject, account: &str) -> Failure {
+    let name = secret.metadata.name.as_deref().unwrap_or_default();
+    let text = format!(
+        "Secret \"{name}\" is refused: with type kubernetes.io/service-account-token and the annotation \
+         kubernetes.io/service-account.name Kubernetes would put a token of ServiceAccount \"{account}\" into it; \
+         take the type or the annotation out of spec.template, or make the Secret by hand"
     );
     Failure {
         kind: FailureKind::Update,

@@ -15,25 +15,29 @@ use tracing::{debug, error, info, warn};
 
 use super::{
     Shared, api,
-    apply::{WriteError, write_secret, write_status},
-    decide::{Failure, Observed, Outcome, Report, Write, decide, report},
+    apply::{write_secret, write_status},
+    decide::{Failure, FailureKind, Observed, Outcome, Report, Write, decide, report},
     keys::Keys,
     metrics::{ConditionLabels, SealedMetrics},
     observe::{Digests, Inputs, Observation, Reader, Seen, Settled, observe},
 };
 use crate::support::{
+    answer::cause,
     context::Context,
+    ownership::controller_of,
     queue::{Queue, backoff},
+    repairs::Repairs,
+    resource_version::is_older,
     secret_object::SecretObject,
+    secret_write::WriteError,
     view::{ObjectKey, View},
 };
 
 /// Name under which Events are written (sealed-secrets.md 7.6).
 const COMPONENT: &str = "sealed-secrets";
-/// Writes of one Secret and of one status, without a change on our side, within [`REPAIR_SPAN`].
+/// Writes of one Secret and of one status, without a change on our side, within a minute.
 const SECRET_REPAIRS: u32 = 20;
 const STATUS_REPAIRS: u32 = 3;
-const REPAIR_SPAN: Duration = Duration::from_secs(60);
 
 /// What passes need.
 pub(super) struct Passes<'a> {
@@ -65,35 +69,6 @@ pub(super) struct Memory {
     failures: u32,
     secret_repairs: Repairs,
     status_repairs: Repairs,
-}
-
-/// What of others was overwritten within the present minute.
-#[derive(Clone, Copy, Default)]
-struct Repairs {
-    count: u32,
-    began: Option<Instant>,
-}
-
-impl Repairs {
-    /// Counts a repair, or returns how long to wait with it: somebody else writes as often as we do
-    /// (another controller with other keys, say), and must not keep both and the API server busy.
-    fn allow(&mut self, limit: u32, now: Instant) -> Result<(), Duration> {
-        let left = self
-            .began
-            .and_then(|began| REPAIR_SPAN.checked_sub(now.duration_since(began)))
-            .filter(|left| !left.is_zero());
-        match left {
-            Some(left) if self.count >= limit => return Err(left),
-            Some(_) => self.count += 1,
-            None => {
-                *self = Self {
-                    count: 1,
-                    began: Some(now),
-                };
-            }
-        }
-        Ok(())
-    }
 }
 
 /// When to come back without a change.
@@ -174,7 +149,7 @@ impl Passes<'_> {
             Ok(Observation::Changed { live, opened }) => (live.map(|live| *live), opened),
             Err(error) => {
                 self.metrics.error("fetch", "");
-                warn!(sealedsecret = %key, %error, "the Secret cannot be read; it is tried again");
+                warn!(sealedsecret = %key, error = cause(&error), "the Secret cannot be read; it is tried again");
                 return Next::Later;
             }
         };
@@ -200,7 +175,7 @@ impl Passes<'_> {
         }
         let (outcome, settled, wrote, there) = match plan {
             Err(failure) => (Outcome::Failed(failure), true, false, live),
-            Ok(write) => match write_secret(&reader.secrets, &write).await {
+            Ok(write) => match write_secret(&reader.secrets, &write, live.as_ref()).await {
                 Ok(written) => {
                     self.log_write(key, &write);
                     let wrote = written.is_some();
@@ -212,10 +187,15 @@ impl Passes<'_> {
                 }
                 Err(WriteError::Unavailable(error)) => {
                     self.metrics.error("update", &key.namespace);
-                    warn!(sealedsecret = %key, %error, "the Secret cannot be written; it is tried again");
+                    warn!(sealedsecret = %key, error, "the Secret cannot be written; it is tried again");
                     return Next::Later;
                 }
-                Err(WriteError::Rejected(failure)) => {
+                Err(WriteError::Rejected(message)) => {
+                    let failure = Failure {
+                        kind: FailureKind::Update,
+                        status: message.clone(),
+                        event: message,
+                    };
                     (Outcome::Failed(failure), false, false, live)
                 }
             },
@@ -307,7 +287,7 @@ impl Passes<'_> {
             }
             Err(error) => {
                 self.metrics.error("status", &key.namespace);
-                warn!(sealedsecret = %key, %error, "the status cannot be written; it is tried again");
+                warn!(sealedsecret = %key, error = cause(error), "the status cannot be written; it is tried again");
                 Next::Later
             }
         };
@@ -340,9 +320,7 @@ impl Passes<'_> {
     ) {
         if *outcome == Outcome::Synced {
             // Only what is ours: a Secret that others let us write stays theirs when they take that back.
-            memory.wrote = there
-                .filter(|secret| is_owned_by(secret, sealed))
-                .and_then(|secret| secret.metadata.uid.clone());
+            memory.wrote = there.and_then(|secret| owned_uid(secret, sealed));
         }
         memory.settled = settled.then(|| Settled {
             inputs: Inputs::of(sealed, keys),
@@ -396,10 +374,10 @@ impl Passes<'_> {
     }
 }
 
-fn is_owned_by(secret: &SecretObject, sealed: &SealedSecret) -> bool {
-    let owners = secret.metadata.owner_references.iter().flatten();
-    let mut controllers = owners.filter(|owner| owner.controller == Some(true));
-    controllers.any(|owner| Some(&owner.uid) == sealed.meta().uid.as_ref())
+/// Returns the UID of a Secret that the SealedSecret is the controller of.
+fn owned_uid(secret: &SecretObject, sealed: &SealedSecret) -> Option<String> {
+    let owner = controller_of(&secret.metadata)?;
+    (Some(&owner.uid) == sealed.meta().uid.as_ref()).then(|| secret.metadata.uid.clone())?
 }
 
 /// Returns the status that is there: our own last one while the watch has not brought it yet.
@@ -411,37 +389,32 @@ fn present_status(sealed: &SealedSecret, memory: &Memory) -> Option<SealedSecret
     }
 }
 
-/// Resource versions of one resource are decimal numbers that grow (Kubernetes 1.35 made that a
-/// promise). With anything else the watch is believed.
-fn is_older(left: &str, right: &str) -> bool {
-    match (left.parse::<u128>(), right.parse::<u128>()) {
-        (Ok(left), Ok(right)) => left < right,
-        _ => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
+    /// A Secret that others let us write (`patch`, `managed`) is not ours when they take that back.
     #[test]
-    fn a_fight_over_a_secret_is_slowed_down() {
-        let mut repairs = Repairs::default();
-        let start = Instant::now();
-        let at = |second| start + Duration::from_secs(second);
-        for _ in 0..20 {
-            assert_eq!(repairs.allow(20, at(10)), Ok(()));
-        }
-        assert_eq!(repairs.allow(20, at(20)), Err(Duration::from_secs(50)));
-        assert_eq!(repairs.allow(20, at(70)), Ok(()));
-        assert_eq!(repairs.allow(20, at(71)), Ok(()));
-    }
-
-    #[test]
-    fn resource_versions_compare_as_numbers() {
-        assert!(is_older("9", "10"));
-        assert!(!is_older("10", "10"));
-        assert!(!is_older("11", "10"));
-        assert!(!is_older("x", "10"));
+    fn only_a_secret_that_is_owned_is_remembered_as_written() {
+        let sealed: SealedSecret = serde_json::from_value(json!({
+            "metadata": { "name": "db", "uid": "ours" }, "spec": { "encryptedData": {} },
+        }))
+        .unwrap();
+        let owned = |owners: serde_json::Value| {
+            let secret: SecretObject = serde_json::from_value(json!({
+                "metadata": { "name": "db", "uid": "secret", "ownerReferences": owners },
+            }))
+            .unwrap();
+            owned_uid(&secret, &sealed)
+        };
+        let owner = |uid: &str, controller: bool| {
+            json!([{ "apiVersion": "bitnami.com/v1alpha1", "kind": "SealedSecret", "name": "db", "uid": uid, "controller": controller }])
+        };
+        assert_eq!(owned(owner("ours", true)).as_deref(), Some("secret"));
+        assert_eq!(owned(owner("ours", false)), None);
+        assert_eq!(owned(owner("theirs", true)), None);
+        assert_eq!(owned(json!([])), None);
     }
 }

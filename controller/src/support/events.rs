@@ -21,6 +21,8 @@ use kube::{
 use serde_json::json;
 use tracing::warn;
 
+use super::answer::cause;
+
 /// Longest message that is written, in bytes; the limit of the newer events API.
 const MESSAGE_LIMIT: usize = 1024;
 /// Notes that are remembered for aggregation.
@@ -104,7 +106,7 @@ impl Recorder {
             Verdict::New => self.create(&events, &key, regarding, now).await,
         };
         if let Err(error) = written {
-            warn!(namespace, name = regarding.name, reason = note.reason, %error, "event not written");
+            warn!(namespace, name = regarding.name, reason = note.reason, error = cause(&error), "event not written");
         }
     }
 

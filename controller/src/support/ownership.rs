@@ -1,5 +1,7 @@
 //! Who may write a Secret: the guards in front of every write to one that exists.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::ObjectMeta;
 
@@ -11,6 +13,9 @@ pub const PATCH: &str = "sealedsecrets.bitnami.com/patch";
 pub const SKIP_OWNER: &str = "sealedsecrets.bitnami.com/skip-set-owner-references";
 /// All annotations that [`may_write`] reads.
 pub const MARKS: [&str; 3] = [MANAGED, PATCH, SKIP_OWNER];
+
+const TOKEN_TYPE: &str = "kubernetes.io/service-account-token";
+const SERVICE_ACCOUNT_ANNOTATION: &str = "kubernetes.io/service-account.name";
 
 /// The custom resource that wants to write.
 #[derive(Clone, Copy, Debug)]
@@ -100,6 +105,20 @@ pub fn may_write(secret: &ObjectMeta, claimant: Claimant<'_>) -> Result<Claim, D
     }
 }
 
+/// Returns the ServiceAccount whose token Kubernetes puts into such a Secret, if it does.
+///
+/// The attack: somebody may create custom resources and read Secrets, and has a Secret of type
+/// service-account-token made with the annotation that names a ServiceAccount; Kubernetes fills it with
+/// a token of that account (CVE-2026-42876). So it is asked about the Secret **as it would be
+/// written**: type and annotation may come from the template, or be left on a Secret that is adopted.
+pub fn token_account<'a>(
+    type_: Option<&str>,
+    annotations: Option<&'a BTreeMap<String, String>>,
+) -> Option<&'a str> {
+    let account = annotations?.get(SERVICE_ACCOUNT_ANNOTATION)?;
+    (type_ == Some(TOKEN_TYPE)).then_some(account)
+}
+
 /// Returns the owner reference that controls the object, if one does.
 pub fn controller_of(object: &ObjectMeta) -> Option<&OwnerReference> {
     let owners = object.owner_references.as_deref().unwrap_or_default();
@@ -117,7 +136,7 @@ pub fn is_claimant(owner: &OwnerReference, claimant: Claimant<'_>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeMap, slice::from_ref};
+    use std::slice::from_ref;
 
     use super::*;
 
@@ -285,6 +304,18 @@ mod tests {
         ] {
             assert_eq!(may_write(&secret, claimant), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn type_and_annotation_together_make_a_token() {
+        let annotated =
+            BTreeMap::from([(SERVICE_ACCOUNT_ANNOTATION.to_owned(), "admin".to_owned())]);
+        let none = BTreeMap::new();
+        assert_eq!(token_account(Some(TOKEN_TYPE), Some(&annotated)), Some("admin"));
+        assert_eq!(token_account(Some(TOKEN_TYPE), Some(&none)), None);
+        assert_eq!(token_account(Some(TOKEN_TYPE), None), None);
+        assert_eq!(token_account(Some("Opaque"), Some(&annotated)), None);
+        assert_eq!(token_account(None, Some(&annotated)), None);
     }
 
     #[test]

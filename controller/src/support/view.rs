@@ -22,7 +22,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{broadcast, watch};
 use tracing::warn;
 
-use super::{context::Namespaces, health::Gate, shutdown::Shutdown};
+use super::{answer::watch_cause, context::Namespaces, health::Gate, shutdown::Shutdown};
 
 /// Changes that a slow subscriber may be behind before it has to look at everything again.
 const CHANGES: usize = 8192;
@@ -172,7 +172,7 @@ impl<V: PartialEq> View<V> {
                         }
                         Err(error) => {
                             let kind = K::kind(&());
-                            warn!(%kind, namespace, %error, "watch failed; it is tried again");
+                            warn!(%kind, namespace, error = watch_cause(&error), "watch failed; it is tried again");
                         }
                     }
                 }
