@@ -452,3 +452,68 @@ fn immutable_secrets() {
     assert_eq!(plan("x"), Ok(Plan::Keep));
     assert_eq!(plan("y"), Err(Conflict::Immutable));
 }
+
+const TOKEN: &str = "kubernetes.io/service-account-token";
+const ACCOUNT: &str = "kubernetes.io/service-account.name";
+
+/// What the template does not say may be on the Secret already: the final one is judged.
+#[test]
+fn no_secret_that_kubernetes_would_fill_with_a_token() {
+    let refused = |plan: Result<Plan, Conflict>| {
+        let error = plan.unwrap_err();
+        assert!(matches!(&error, Conflict::Refused { type_, .. } if type_ == TOKEN), "{error}");
+    };
+    let annotated = |live: &mut SecretObject| {
+        let annotations = live.metadata.annotations.get_or_insert_default();
+        annotations.insert(ACCOUNT.to_owned(), "admin".to_owned());
+    };
+    let none = Past::default();
+    let typed = wish(&json!({ "target": { "name": "db", "template": { "type": TOKEN } } }));
+
+    // Recreate: the type comes from the template, the annotation was put on by somebody else.
+    let mut live = made(&every(60), "x");
+    annotated(&mut live);
+    refused(plan(&identity(), &typed, Some(&live), &none, &data("x")));
+
+    // The same when the type is the one that the Secret had when it was last in order.
+    let past = Past {
+        secret: Some(("other".to_owned(), Some(TOKEN.to_owned()))),
+        ..Past::default()
+    };
+    refused(plan(&identity(), &every(60), Some(&live), &past, &data("x")));
+
+    // Replace: the type is on the Secret, and so is the annotation.
+    let mut live = made(&typed, "x");
+    annotated(&mut live);
+    refused(plan(&identity(), &every(60), Some(&live), &none, &data("y")));
+
+    // Replace: the annotation comes from the ExternalSecret, without a template.
+    let live = made(&typed, "x");
+    let mut copied = every(60);
+    copied.annotations.insert(ACCOUNT.to_owned(), "admin".to_owned());
+    refused(plan(&identity(), &copied, Some(&live), &none, &data("x")));
+
+    // Create, in the type of the one that was deleted.
+    refused(plan(&identity(), &copied, None, &past, &data("x")));
+
+    // Neither alone is refused.
+    assert!(plan(&identity(), &typed, None, &none, &data("x")).is_ok());
+    assert!(plan(&identity(), &copied, None, &none, &data("x")).is_ok());
+}
+
+/// An immutable Secret is not deleted to give it another type.
+#[test]
+fn an_immutable_secret_keeps_its_type() {
+    let immutable = wish(&json!({ "target": { "name": "db", "immutable": true } }));
+    let live = made(&immutable, "x");
+    let typed = wish(&json!({ "target": { "name": "db", "template": { "type": "x/y" } } }));
+    let none = Past::default();
+    assert_eq!(
+        plan(&identity(), &typed, Some(&live), &none, &data("x")),
+        Err(Conflict::Immutable)
+    );
+    let mut free = live.duplicate();
+    free.immutable = None;
+    let recreated = plan(&identity(), &typed, Some(&free), &none, &data("x"));
+    assert!(matches!(recreated, Ok(Plan::Recreate(_))));
+}

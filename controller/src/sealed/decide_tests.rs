@@ -583,3 +583,49 @@ fn conditions_of_others_stay_behind_ours() {
         .collect();
     assert_eq!(types, ["Synced", "Other"]);
 }
+
+const TOKEN: &str = "kubernetes.io/service-account-token";
+const ACCOUNT: &str = "kubernetes.io/service-account.name";
+
+/// The Secret as it would be written is judged, whatever type and annotation come from.
+#[test]
+fn no_secret_that_kubernetes_would_fill_with_a_token() {
+    let typed = |object: &mut Value| object["spec"]["template"]["type"] = json!(TOKEN);
+    let annotated = |object: &mut Value| {
+        object["spec"]["template"]["metadata"]["annotations"][ACCOUNT] = json!("admin");
+    };
+    let both = sealed(|object| {
+        typed(object);
+        annotated(object);
+    });
+    let token = |account: Option<&str>| {
+        live(|object| {
+            object["type"] = json!(TOKEN);
+            if let Some(account) = account {
+                object["metadata"]["annotations"][ACCOUNT] = json!(account);
+            }
+        })
+    };
+    let patch = |mut secret: SecretObject| {
+        let annotations = secret.metadata.annotations.get_or_insert_default();
+        annotations.insert("sealedsecrets.bitnami.com/patch".to_owned(), "true".to_owned());
+        secret
+    };
+    let left = live(|object| object["metadata"]["annotations"][ACCOUNT] = json!("admin"));
+    for (name, sealed, live) in [
+        ("create", &both, None),
+        ("replace, the annotation was left", &sealed(typed), Some(left)),
+        ("update, the type was left", &sealed(annotated), Some(token(None))),
+        ("merge", &sealed(annotated), Some(patch(token(None)))),
+        ("another account", &sealed(annotated), Some(patch(token(Some("default"))))),
+    ] {
+        let failure = plan(sealed, live.as_ref()).unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Update, "{name}");
+        assert!(failure.status.contains("a token of ServiceAccount \"admin\""), "{name}");
+    }
+    // Neither alone, and what is there already.
+    assert!(plan(&sealed(typed), None).is_ok());
+    assert!(plan(&sealed(annotated), None).is_ok());
+    let there = patch(token(Some("admin")));
+    assert!(plan(&sealed(|_| ()), Some(&there)).is_ok());
+}

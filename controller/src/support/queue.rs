@@ -219,6 +219,18 @@ mod tests {
         assert!(queue.lock().later.is_empty() && queue.lock().due.is_empty());
     }
 
+    /// A delay comes from a manifest: `refreshInterval: 2562047h` is a valid one.
+    #[tokio::test]
+    async fn a_delay_beyond_the_clock_is_no_panic() {
+        let queue = Queue::new();
+        queue.add_after("a", Duration::MAX);
+        queue.add_after("b", Duration::from_millis(1));
+        let taken = tokio::time::timeout(Duration::from_secs(5), queue.next()).await;
+        assert_eq!(taken, Ok("b"));
+        let state = queue.lock();
+        assert!(state.due["a"] > Instant::now() + A_YEAR / 2);
+    }
+
     #[tokio::test]
     async fn workers_share_the_keys_and_end() {
         let queue = Arc::new(Queue::new());
