@@ -251,9 +251,8 @@ async fn a_type_that_is_refused_and_an_emptied_document_keep_the_secret() -> Res
     bed.synced("es").await?;
     let before = bed.secret("es").await?;
     let externals = bed.externals().await?;
-    let target = |template: serde_json::Value| {
-        json!({ "spec": { "target": { "template": template } } })
-    };
+    let target =
+        |template: serde_json::Value| json!({ "spec": { "target": { "template": template } } });
     // A Secret of that type needs other keys: the one that is there must not be deleted for it.
     let tls = target(json!({ "type": "kubernetes.io/tls" }));
     externals

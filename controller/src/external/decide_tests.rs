@@ -461,7 +461,10 @@ const ACCOUNT: &str = "kubernetes.io/service-account.name";
 fn no_secret_that_kubernetes_would_fill_with_a_token() {
     let refused = |plan: Result<Plan, Conflict>| {
         let error = plan.unwrap_err();
-        assert!(matches!(&error, Conflict::Refused { type_, .. } if type_ == TOKEN), "{error}");
+        assert!(
+            matches!(&error, Conflict::Refused { type_, .. } if type_ == TOKEN),
+            "{error}"
+        );
     };
     let annotated = |live: &mut SecretObject| {
         let annotations = live.metadata.annotations.get_or_insert_default();
@@ -480,17 +483,31 @@ fn no_secret_that_kubernetes_would_fill_with_a_token() {
         secret: Some(("other".to_owned(), Some(TOKEN.to_owned()))),
         ..Past::default()
     };
-    refused(plan(&identity(), &every(60), Some(&live), &past, &data("x")));
+    refused(plan(
+        &identity(),
+        &every(60),
+        Some(&live),
+        &past,
+        &data("x"),
+    ));
 
     // Replace: the type is on the Secret, and so is the annotation.
     let mut live = made(&typed, "x");
     annotated(&mut live);
-    refused(plan(&identity(), &every(60), Some(&live), &none, &data("y")));
+    refused(plan(
+        &identity(),
+        &every(60),
+        Some(&live),
+        &none,
+        &data("y"),
+    ));
 
     // Replace: the annotation comes from the ExternalSecret, without a template.
     let live = made(&typed, "x");
     let mut copied = every(60);
-    copied.annotations.insert(ACCOUNT.to_owned(), "admin".to_owned());
+    copied
+        .annotations
+        .insert(ACCOUNT.to_owned(), "admin".to_owned());
     refused(plan(&identity(), &copied, Some(&live), &none, &data("x")));
 
     // Create, in the type of the one that was deleted.

@@ -347,7 +347,10 @@ mod tests {
         assert_eq!(interval(json!("2m")), Ok(Duration::from_secs(120)));
         assert_eq!(interval(json!("10ms")), Ok(SHORTEST_VALIDATION));
         assert_eq!(interval(json!(u64::MAX)), Ok(LONGEST_VALIDATION));
-        assert_eq!(interval(json!(u64::MAX.to_string())), Ok(LONGEST_VALIDATION));
+        assert_eq!(
+            interval(json!(u64::MAX.to_string())),
+            Ok(LONGEST_VALIDATION)
+        );
         assert_eq!(interval(json!("2562047h")), Ok(LONGEST_VALIDATION));
         assert!(interval(json!(-1)).is_err());
         assert!(interval(json!("soon")).is_err());

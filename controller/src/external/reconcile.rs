@@ -261,9 +261,7 @@ impl Controller {
             "fetching"
         );
         let age = Duration::try_from(now.duration_since(not_before)).unwrap_or_default();
-        let not_before = Instant::now()
-            .checked_sub(age)
-            .unwrap_or_else(Instant::now);
+        let not_before = Instant::now().checked_sub(age).unwrap_or_else(Instant::now);
         let fetched = fetch(
             &kept.identity,
             wish,

@@ -185,9 +185,20 @@ mod tests {
 
     #[test]
     fn nothing_new_is_no_write() {
-        let first = synced(&ExternalSecretStatus::default(), "1-a", "db", SECRET_SYNCED, true, at(0)).unwrap();
+        let first = synced(
+            &ExternalSecretStatus::default(),
+            "1-a",
+            "db",
+            SECRET_SYNCED,
+            true,
+            at(0),
+        )
+        .unwrap();
         assert_eq!(first.conditions[0].reason.as_deref(), Some(SYNCED));
-        assert_eq!(synced(&first, "1-a", "db", SECRET_SYNCED, false, at(10)), None);
+        assert_eq!(
+            synced(&first, "1-a", "db", SECRET_SYNCED, false, at(10)),
+            None
+        );
         let again = synced(&first, "1-a", "db", SECRET_SYNCED, true, at(20)).unwrap();
         assert_eq!(again.refresh_time, Some(Time(at(20))));
         assert_eq!(again.conditions[0].last_transition_time, Some(Time(at(0))));
@@ -196,7 +207,15 @@ mod tests {
 
     #[test]
     fn a_failure_keeps_what_was_synchronised() {
-        let ok = synced(&ExternalSecretStatus::default(), "1-a", "db", SECRET_SYNCED, true, at(0)).unwrap();
+        let ok = synced(
+            &ExternalSecretStatus::default(),
+            "1-a",
+            "db",
+            SECRET_SYNCED,
+            true,
+            at(0),
+        )
+        .unwrap();
         let bad = failed(&ok, "could not get secret data from provider: x", at(5)).unwrap();
         assert_eq!(bad.refresh_time, ok.refresh_time);
         assert_eq!(bad.synced_resource_version, ok.synced_resource_version);
@@ -213,7 +232,15 @@ mod tests {
 
     #[test]
     fn what_is_in_order_again_is_said() {
-        let ok = synced(&ExternalSecretStatus::default(), "1-a", "db", SECRET_SYNCED, true, at(0)).unwrap();
+        let ok = synced(
+            &ExternalSecretStatus::default(),
+            "1-a",
+            "db",
+            SECRET_SYNCED,
+            true,
+            at(0),
+        )
+        .unwrap();
         assert_eq!(recovered(&ok, "db", Some(at(5)), at(9)), None);
         let retained = synced(&ok, "1-a", "db", SECRET_RETAINED, false, at(3)).unwrap();
         assert_eq!(recovered(&retained, "db", Some(at(5)), at(9)), None);
@@ -226,7 +253,10 @@ mod tests {
         let fetched = recovered(&bad, "db", Some(at(7)), at(9)).unwrap();
         assert_eq!(fetched.refresh_time, Some(Time(at(7))));
         // Somebody took the conditions away.
-        let bare = ExternalSecretStatus { conditions: Vec::new(), ..ok };
+        let bare = ExternalSecretStatus {
+            conditions: Vec::new(),
+            ..ok
+        };
         assert!(recovered(&bare, "db", None, at(9)).is_some());
     }
 

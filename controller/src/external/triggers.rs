@@ -70,9 +70,7 @@ impl Controller {
     fn store_changed(&self, change: Change, kind: StoreKind) {
         let keys = match change {
             Change::One(key) => vec![key],
-            Change::All if kind == StoreKind::Cluster => {
-                self.stores.cluster.filter(|_, _| true)
-            }
+            Change::All if kind == StoreKind::Cluster => self.stores.cluster.filter(|_, _| true),
             Change::All => self.stores.namespaced.filter(|_, _| true),
         };
         for object in keys {

@@ -319,14 +319,15 @@ fn wanted_metadata(
     claim: Claim,
 ) -> ObjectMeta {
     let ours = SetBy::of(FIELD_MANAGER, live);
-    let merged = |ours: &BTreeSet<String>, present: &Option<BTreeMap<_, _>>, template: &BTreeMap<_, _>| {
-        let mut all = present.clone().unwrap_or_default();
-        if !matches!(claim, Claim::Merge { .. }) {
-            all.retain(|name, _| template.contains_key(name) || !ours.contains(name));
-        }
-        all.extend(template.clone());
-        some_map(all)
-    };
+    let merged =
+        |ours: &BTreeSet<String>, present: &Option<BTreeMap<_, _>>, template: &BTreeMap<_, _>| {
+            let mut all = present.clone().unwrap_or_default();
+            if !matches!(claim, Claim::Merge { .. }) {
+                all.retain(|name, _| template.contains_key(name) || !ours.contains(name));
+            }
+            all.extend(template.clone());
+            some_map(all)
+        };
     ObjectMeta {
         labels: merged(&ours.labels, &live.labels, &template.labels),
         annotations: merged(&ours.annotations, &live.annotations, &template.annotations),

@@ -608,20 +608,40 @@ fn no_secret_that_kubernetes_would_fill_with_a_token() {
     };
     let patch = |mut secret: SecretObject| {
         let annotations = secret.metadata.annotations.get_or_insert_default();
-        annotations.insert("sealedsecrets.bitnami.com/patch".to_owned(), "true".to_owned());
+        annotations.insert(
+            "sealedsecrets.bitnami.com/patch".to_owned(),
+            "true".to_owned(),
+        );
         secret
     };
     let left = live(|object| object["metadata"]["annotations"][ACCOUNT] = json!("admin"));
     for (name, sealed, live) in [
         ("create", &both, None),
-        ("replace, the annotation was left", &sealed(typed), Some(left)),
-        ("update, the type was left", &sealed(annotated), Some(token(None))),
+        (
+            "replace, the annotation was left",
+            &sealed(typed),
+            Some(left),
+        ),
+        (
+            "update, the type was left",
+            &sealed(annotated),
+            Some(token(None)),
+        ),
         ("merge", &sealed(annotated), Some(patch(token(None)))),
-        ("another account", &sealed(annotated), Some(patch(token(Some("default"))))),
+        (
+            "another account",
+            &sealed(annotated),
+            Some(patch(token(Some("default")))),
+        ),
     ] {
         let failure = plan(sealed, live.as_ref()).unwrap_err();
         assert_eq!(failure.kind, FailureKind::Update, "{name}");
-        assert!(failure.status.contains("a token of ServiceAccount \"admin\""), "{name}");
+        assert!(
+            failure
+                .status
+                .contains("a token of ServiceAccount \"admin\""),
+            "{name}"
+        );
     }
     // Neither alone, and what is there already.
     assert!(plan(&sealed(typed), None).is_ok());

@@ -409,9 +409,7 @@ mod tests {
             .unwrap();
             owned_uid(&secret, &sealed)
         };
-        let owner = |uid: &str, controller: bool| {
-            json!([{ "apiVersion": "bitnami.com/v1alpha1", "kind": "SealedSecret", "name": "db", "uid": uid, "controller": controller }])
-        };
+        let owner = |uid: &str, controller: bool| json!([{ "apiVersion": "bitnami.com/v1alpha1", "kind": "SealedSecret", "name": "db", "uid": uid, "controller": controller }]);
         assert_eq!(owned(owner("ours", true)).as_deref(), Some("secret"));
         assert_eq!(owned(owner("ours", false)), None);
         assert_eq!(owned(owner("theirs", true)), None);

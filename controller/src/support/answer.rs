@@ -29,10 +29,7 @@ pub fn cause(error: &kube::Error) -> String {
 /// Secrets, has it refuse each Secret with the values in its message, and reads them in the status or
 /// the Events of the resource that the Secret is made for. So of such an answer only reason, code and
 /// name are shown; and no message at all that holds one of the values, as it is or encoded.
-pub fn shown<'a>(
-    error: &kube::Error,
-    values: impl IntoIterator<Item = &'a SecretBytes>,
-) -> String {
+pub fn shown<'a>(error: &kube::Error, values: impl IntoIterator<Item = &'a SecretBytes>) -> String {
     let kube::Error::Api(status) = error else {
         return match error {
             // It names what was found where something else was expected.
@@ -44,7 +41,10 @@ pub fn shown<'a>(
     };
     let text = of_status(status);
     hidden_if(text, values, || {
-        format!("{}; the message holds a value and is not shown", head(status))
+        format!(
+            "{}; the message holds a value and is not shown",
+            head(status)
+        )
     })
 }
 
@@ -105,10 +105,19 @@ fn admission(message: &str) -> Option<String> {
         }
     }
     let message = message.to_ascii_lowercase();
-    ["webhook", "admissionpolicy", "admission policy", "denied the request", "denied request"]
-        .iter()
-        .any(|word| message.contains(word))
-        .then(|| "an admission plugin denied the request; its message is not shown, it may hold values".to_owned())
+    [
+        "webhook",
+        "admissionpolicy",
+        "admission policy",
+        "denied the request",
+        "denied request",
+    ]
+    .iter()
+    .any(|word| message.contains(word))
+    .then(|| {
+        "an admission plugin denied the request; its message is not shown, it may hold values"
+            .to_owned()
+    })
 }
 
 fn hidden_if<'a>(
@@ -193,8 +202,7 @@ mod tests {
         ] {
             let text = shown(&refused(422, "Invalid", message), &values);
             assert_eq!(
-                text,
-                "Invalid, 422; the message holds a value and is not shown",
+                text, "Invalid, 422; the message holds a value and is not shown",
                 "{message}"
             );
         }

@@ -106,7 +106,13 @@ impl Recorder {
             Verdict::New => self.create(&events, &key, regarding, now).await,
         };
         if let Err(error) = written {
-            warn!(namespace, name = regarding.name, reason = note.reason, error = cause(&error), "event not written");
+            warn!(
+                namespace,
+                name = regarding.name,
+                reason = note.reason,
+                error = cause(&error),
+                "event not written"
+            );
         }
     }
 

@@ -311,7 +311,10 @@ mod tests {
         let annotated =
             BTreeMap::from([(SERVICE_ACCOUNT_ANNOTATION.to_owned(), "admin".to_owned())]);
         let none = BTreeMap::new();
-        assert_eq!(token_account(Some(TOKEN_TYPE), Some(&annotated)), Some("admin"));
+        assert_eq!(
+            token_account(Some(TOKEN_TYPE), Some(&annotated)),
+            Some("admin")
+        );
         assert_eq!(token_account(Some(TOKEN_TYPE), Some(&none)), None);
         assert_eq!(token_account(Some(TOKEN_TYPE), None), None);
         assert_eq!(token_account(Some("Opaque"), Some(&annotated)), None);

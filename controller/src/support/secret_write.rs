@@ -25,10 +25,7 @@ pub enum WriteError {
 
 impl WriteError {
     /// Says what an error about a write means; `values` are those of the Secret, old and new.
-    pub fn of<'a>(
-        error: &kube::Error,
-        values: impl IntoIterator<Item = &'a SecretBytes>,
-    ) -> Self {
+    pub fn of<'a>(error: &kube::Error, values: impl IntoIterator<Item = &'a SecretBytes>) -> Self {
         let kube::Error::Api(status) = error else {
             return Self::Unavailable(shown(error, values));
         };
@@ -131,8 +128,7 @@ mod tests {
         assert_eq!(of(409, "Conflict", None), WriteError::Conflict);
         assert_eq!(of(409, "AlreadyExists", None), WriteError::Conflict);
         assert_eq!(of(404, "NotFound", None), WriteError::Conflict);
-        let hidden =
-            |head: &str| format!("{head}; the message holds a value and is not shown");
+        let hidden = |head: &str| format!("{head}; the message holds a value and is not shown");
         assert_eq!(
             of(422, "Invalid", None),
             WriteError::Rejected(hidden("Invalid, 422"))

@@ -357,10 +357,7 @@ spec:
                 .args(["get", kind, "-n", &self.namespace, "-o", "yaml"])
                 .ok()?
                 .text();
-            ensure!(
-                !shows_a_value(&objects),
-                "a value in {kind}:\n{objects}"
-            );
+            ensure!(!shows_a_value(&objects), "a value in {kind}:\n{objects}");
         }
         Ok(())
     }
