@@ -90,7 +90,7 @@ pub enum VaultSetupError {
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum VaultError {
-    /// 404 and nothing else: there is no such secret.
+    /// 404 in Vault's own words and without a cause: there is no such secret.
     #[error("Vault at {server} answered 404 for {path}: there is no such secret")]
     NotFound {
         /// The server.
@@ -109,6 +109,17 @@ pub enum VaultError {
         path: String,
         /// The server's words.
         detail: String,
+    },
+    /// 404 by something else, such as a proxy, which says nothing about the secret.
+    #[error(
+        "{server} answered 404 for {path}, but not as Vault does: a proxy or another server may have answered; check \
+         the server's URL, the path below which Vault lies, and what stands in between"
+    )]
+    NotVault {
+        /// The server.
+        server: String,
+        /// The path, from the mount on.
+        path: String,
     },
     /// 403: the token is not valid, or its policies do not allow the path.
     #[error(
@@ -342,14 +353,25 @@ impl VaultClient {
             return Ok(response);
         }
         let status = response.status();
-        let detail = self.detail(response, hidden).await;
-        Err(self.refusal(status, path, detail))
+        let body = limited(response).await.unwrap_or_default();
+        Err(self.refusal(status, path, &body, hidden))
     }
 
-    fn refusal(&self, status: StatusCode, path: &str, detail: String) -> VaultError {
+    fn refusal(
+        &self,
+        status: StatusCode,
+        path: &str,
+        body: &[u8],
+        hidden: &str,
+    ) -> VaultError {
         let (server, path) = (self.shown.clone(), path.to_owned());
+        let refusal = Refusal::parse(body);
+        let detail = self.detail(&refusal, hidden);
         match status.as_u16() {
-            404 if detail.is_empty() => VaultError::NotFound { server, path },
+            404 if detail.is_empty() && refusal.is_vaults() => {
+                VaultError::NotFound { server, path }
+            }
+            404 if detail.is_empty() => VaultError::NotVault { server, path },
             404 => VaultError::NoMount {
                 server,
                 path,
@@ -387,22 +409,16 @@ impl VaultClient {
         }
     }
 
-    /// Returns the server's `errors`, cleaned, and empty when it gave none.
+    /// Returns the server's `errors` and `warnings`, cleaned, and empty when it gave none.
     ///
     /// The token and `hidden` are cut out should a proxy have echoed them.
-    async fn detail(&self, response: Response, hidden: &str) -> String {
-        #[derive(Deserialize)]
-        struct Refusal {
-            #[serde(default)]
-            errors: Vec<String>,
-        }
-        let Ok(bytes) = limited(response).await else {
-            return String::new();
-        };
-        let Ok(refusal) = serde_json::from_slice::<Refusal>(&bytes) else {
-            return String::new();
-        };
-        let mut text = refusal.errors.join("; ").replace(['\n', '\t'], " ");
+    fn detail(&self, refusal: &Refusal, hidden: &str) -> String {
+        let errors = refusal.errors.iter().flatten();
+        let words: Vec<&str> = errors
+            .chain(refusal.warnings.iter().flatten())
+            .map(String::as_str)
+            .collect();
+        let mut text = words.join("; ").replace(['\n', '\t'], " ");
         if let Some(token) = self.token.as_ref().filter(|token| !token.is_empty()) {
             text = text.replace(token.expose(), "(token)");
         }
@@ -503,6 +519,39 @@ struct Exposed(SecretBytes);
 impl AsRef<[u8]> for Exposed {
     fn as_ref(&self) -> &[u8] {
         self.0.expose()
+    }
+}
+
+/// The body of an answer that is no success.
+#[derive(Default, Deserialize)]
+struct Refusal {
+    errors: Option<Vec<String>>,
+    /// A version 1 path of a version 2 mount is a 404 with a warning, and nothing else tells.
+    warnings: Option<Vec<String>>,
+    data: Option<Gone>,
+}
+
+/// What a version 2 mount says of a version that was deleted or destroyed.
+#[derive(Deserialize)]
+struct Gone {
+    metadata: Option<GoneMetadata>,
+}
+
+#[derive(Deserialize)]
+struct GoneMetadata {
+    version: Option<u64>,
+}
+
+impl Refusal {
+    fn parse(body: &[u8]) -> Self {
+        serde_json::from_slice(body).unwrap_or_default()
+    }
+
+    /// Returns whether it has one of the two forms in which Vault says that a secret is not there:
+    /// `{"errors":[]}`, or the metadata of a version that was deleted.
+    fn is_vaults(&self) -> bool {
+        let gone = self.data.as_ref().and_then(|data| data.metadata.as_ref());
+        self.errors.is_some() || gone.is_some_and(|metadata| metadata.version.is_some())
     }
 }
 
@@ -634,26 +683,67 @@ mod tests {
     }
 
     #[test]
-    fn a_404_with_words_is_not_a_missing_secret() {
+    fn only_vaults_own_404_is_a_missing_secret() {
         let vault = client("http://v");
-        let missing = vault.refusal(StatusCode::NOT_FOUND, "secret/data/a", String::new());
-        assert!(matches!(missing, VaultError::NotFound { .. }));
-        let mount = vault.refusal(
-            StatusCode::NOT_FOUND,
-            "secret/data/a",
-            "no handler for route".to_owned(),
+        let of = |body: &str| vault.refusal(StatusCode::NOT_FOUND, "kv/a", body.as_bytes(), "");
+        // As OpenBao 2.3 answers: never was, version deleted, version destroyed.
+        let gone = |destroyed: bool| {
+            r#"{"request_id":"1","lease_id":"","renewable":false,"lease_duration":0,"data":{"data":null,"metadata":{"created_time":"2026-11-21T14:47:19Z","custom_metadata":null,"deletion_time":"2026-11-21T14:47:20Z","destroyed":DESTROYED,"version":1}},"wrap_info":null,"warnings":null,"auth":null}"#
+                .replace("DESTROYED", if destroyed { "true" } else { "false" })
+        };
+        for body in ["{\"errors\":[]}\n", &gone(false), &gone(true)] {
+            let missing = of(body);
+            assert!(matches!(missing, VaultError::NotFound { .. }), "{missing}");
+        }
+        for (body, words) in [
+            (
+                r#"{"errors":["no handler for route \"nomount/a\". route entry not found."]}"#,
+                "no handler",
+            ),
+            (
+                r#"{"request_id":"1","data":null,"warnings":["Invalid path for a versioned K/V secrets engine."],"auth":null}"#,
+                "Invalid path for a versioned",
+            ),
+        ] {
+            let mount = of(body);
+            assert!(matches!(mount, VaultError::NoMount { .. }), "{mount}");
+            assert!(mount.to_string().contains(words), "{mount}");
+            assert!(!mount.is_outage());
+        }
+        for body in [
+            "",
+            "<html><body>404 Not Found</body></html>",
+            "404 page not found",
+            "{}",
+            "[]",
+            "null",
+            r#"{"error":"not found","data":null}"#,
+            r#"{"errors":"none"}"#,
+            r#"{"message":"no Route matched with those values"}"#,
+            r#"{"data":{"data":null}}"#,
+        ] {
+            let foreign = of(body);
+            assert!(
+                matches!(foreign, VaultError::NotVault { .. }),
+                "{body}: {foreign}"
+            );
+            assert!(!foreign.is_outage());
+        }
+        assert!(
+            of("")
+                .to_string()
+                .starts_with("http://v answered 404 for kv/a, but not as Vault does")
         );
-        assert!(matches!(mount, VaultError::NoMount { .. }));
-        let sealed = vault.refusal(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "secret/data/a",
-            String::new(),
-        );
+    }
+
+    #[test]
+    fn a_status_without_words_gets_its_meaning() {
+        let sealed = client("http://v").refusal(StatusCode::SERVICE_UNAVAILABLE, "kv/a", b"", "");
         assert_eq!(
             sealed.to_string(),
             "Vault at http://v answered 503: it is sealed or down for maintenance"
         );
-        assert!(sealed.is_outage() && !mount.is_outage());
+        assert!(sealed.is_outage());
     }
 
     #[tokio::test]
