@@ -171,7 +171,7 @@ impl Seal {
             changed,
             Secrecy::Sealed,
         )?;
-        let mut warnings = sealing.warnings;
+        let mut warnings = Vec::new();
         if changed {
             warnings.extend(input.hard_link_warning());
         }

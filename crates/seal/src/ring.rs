@@ -9,9 +9,8 @@ use selkie_secret::SecretBytes;
 use crate::cipher::Sealed;
 use crate::{Certificate, Fingerprint, Label, PrivateKey, PrivateKeyError, UnsealError};
 
-/// One sealing key: its private half and its certificate.
+/// One sealing key: its private half, ready to decrypt, and its certificate.
 pub struct RingKey {
-    private: PrivateKey,
     decrypting: OaepPrivateDecryptingKey,
     certificate: Certificate,
     ordering: Timestamp,
@@ -50,7 +49,6 @@ impl RingKey {
         }
         let decrypting = private.decrypting()?;
         Ok(Self {
-            private,
             decrypting,
             certificate,
             ordering,
@@ -62,11 +60,6 @@ impl RingKey {
         &self.certificate
     }
 
-    /// Returns the private half.
-    pub fn private(&self) -> &PrivateKey {
-        &self.private
-    }
-
     /// Returns the time that orders the key.
     pub fn ordering(&self) -> Timestamp {
         self.ordering
@@ -74,7 +67,7 @@ impl RingKey {
 
     /// Returns the fingerprint of both halves.
     pub fn fingerprint(&self) -> Fingerprint {
-        self.private.fingerprint()
+        self.certificate.fingerprint()
     }
 }
 

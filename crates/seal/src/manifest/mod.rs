@@ -42,8 +42,6 @@ pub struct Sealing {
     pub values: usize,
     /// How many SealedSecrets were there before, and stay as they are.
     pub already: usize,
-    /// What the user should look at.
-    pub warnings: Vec<String>,
 }
 
 /// Why a manifest is not sealed. No variant holds a value of it.
@@ -249,7 +247,6 @@ pub fn seal(source: &str, plan: &SealPlan<'_>) -> Result<Sealing, SealManifestEr
         secrets: sealed.len(),
         values,
         already,
-        warnings: Vec::new(),
     })
 }
 
