@@ -128,7 +128,8 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
 
-    /// Whether replicas agree on one leader by a Lease; without the right to Leases there is none.
+    /// Whether replicas agree on one leader by a Lease, which needs the right to Leases; false says that there is one
+    /// replica only.
     #[arg(
         long,
         value_name = "BOOL",

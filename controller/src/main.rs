@@ -80,18 +80,17 @@ fn main() -> ExitCode {
 
 fn surroundings() -> Surroundings {
     let variable = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
-    let in_cluster = variable("KUBERNETES_SERVICE_HOST").is_some();
-    let host = variable("POD_NAME")
-        .or_else(|| variable("HOSTNAME"))
-        .unwrap_or_else(|| "selkie-controller".to_owned());
+    // Unique, so a restarted container may take its own Lease back at once.
+    let pod_name = variable("POD_NAME");
+    let identity = pod_name.unwrap_or_else(|| {
+        let host = variable("HOSTNAME").unwrap_or_else(|| "selkie-controller".to_owned());
+        // Replicas may share a host name (`hostname` of a pod template, a host network) and a process number.
+        let started = jiff::Timestamp::now().as_nanosecond();
+        format!("{host}_{}_{started:x}", std::process::id())
+    });
     Surroundings {
         pod_namespace: variable("POD_NAMESPACE"),
-        // A pod name is unique, and its restarted container may take its own Lease back at once.
-        identity: if in_cluster {
-            host
-        } else {
-            format!("{host}_{}", std::process::id())
-        },
+        identity,
         kubeconfig: variable("KUBECONFIG").map(Into::into),
         environment: Environment {
             aws_secretsmanager_endpoint: variable("AWS_SECRETSMANAGER_ENDPOINT")

@@ -3,10 +3,10 @@
 use std::{path::PathBuf, time::Duration};
 
 use kube::{
-    Client, Config,
+    Config,
     config::{KubeConfigOptions, Kubeconfig},
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout};
 use tracing::{error, info};
 
 use crate::{
@@ -14,11 +14,12 @@ use crate::{
     external,
     sealed::{self, keys::Keys, metrics::SealedMetrics},
     support::{
+        api_calls,
         context::{Context, Environment},
         events::Recorder,
         health::Health,
         http::{self, ListenError, Listener},
-        lease::{Candidate, LeaseEnd, lead},
+        lease::{Candidate, Leadership, LeaseEnd, Pace, Tenure, lead},
         metrics::Metrics,
         secret_watch::{SecretMeta, SecretWatch},
         shutdown::{Shutdown, shutdown},
@@ -85,9 +86,17 @@ pub async fn serve(
         .pod_namespace
         .clone()
         .unwrap_or_else(|| config.default_namespace.clone());
-    let client = Client::try_from(config).map_err(|error| ServeError::Client(Box::new(error)))?;
-    let api = Listener::open("the HTTP API", options.listen).await?;
-    let metrics_listener = Listener::open("metrics", options.listen_metrics).await?;
+    let tenure = if options.leader_elect {
+        Tenure::none()
+    } else {
+        Tenure::unlimited()
+    };
+    let wrong = |error| ServeError::Client(Box::new(error));
+    // The Lease itself is written before there is a tenure.
+    let lease_client = api_calls::client(config.clone(), None).map_err(wrong)?;
+    let client = api_calls::client(config, Some(tenure.clone())).map_err(wrong)?;
+    let api = Listener::open("the HTTP API", options.listen)?;
+    let metrics_listener = Listener::open("metrics", options.listen_metrics)?;
 
     let (trigger, shutdown) = shutdown();
     let context = Context {
@@ -111,40 +120,58 @@ pub async fn serve(
         namespace: context.own_namespace.clone(),
         name: LEASE.to_owned(),
         identity: surroundings.identity,
+        pace: Pace::default(),
     };
     let (leads, leading) = watch::channel(!options.leader_elect);
     let work = work(&context, &options, leading, api, metrics_listener);
+    let (finish, finished) = self::shutdown();
     let lease = async {
-        if options.leader_elect {
-            lead(client, &candidate, &leads, &shutdown).await
-        } else {
-            shutdown.requested().await;
-            LeaseEnd::Released
+        if !options.leader_elect {
+            finished.requested().await;
+            return LeaseEnd::Released;
         }
+        let leadership = Leadership {
+            tenure: &tenure,
+            leading: &leads,
+            gate: context.health.gate("the Lease, see the log"),
+            shutdown: &shutdown,
+            finished: &finished,
+        };
+        lead(lease_client, &candidate, leadership).await
     };
-    let lease = async {
-        let end = lease.await;
-        // Whoever lost the Lease must not write any more.
-        trigger.request();
-        end
-    };
-    let ended = async {
-        ended.await;
-        info!("ending");
-        trigger.request();
-    };
-    let (mut work, mut lease, mut ended) = (Box::pin(work), Box::pin(lease), Box::pin(ended));
+    let (mut work, mut lease) = (Box::pin(work), Box::pin(lease));
     tokio::select! {
-        () = &mut ended => {}
-        end = &mut lease => return match end {
-            LeaseEnd::Lost => Err(ServeError::LeaseLost),
-            LeaseEnd::Released => Ok(()),
-        },
+        () = ended => {}
+        // Whoever lost the Lease must not write any more, so nothing is waited for.
+        _ = &mut lease => return Err(ServeError::LeaseLost),
         () = &mut work => return Err(ServeError::Stopped),
     }
-    let rest = async { tokio::join!(work, lease) };
-    if tokio::time::timeout(GRACE, rest).await.is_err() {
-        error!("something was still running after {GRACE:?}");
+    info!("ending");
+    trigger.request();
+    // The Lease is renewed until all that writes has ended, and given back only then.
+    let working = timeout(GRACE, async {
+        tokio::select! {
+            () = &mut work => None,
+            end = &mut lease => Some(end),
+        }
+    });
+    match working.await {
+        Ok(None) => {
+            finish.request();
+            if timeout(GRACE, lease).await.is_err() {
+                error!("the Lease was not given back within {GRACE:?}; it ends by itself");
+            }
+        }
+        Ok(Some(LeaseEnd::Lost)) => return Err(ServeError::LeaseLost),
+        // It never led, so nothing was being written.
+        Ok(Some(LeaseEnd::Released)) => {
+            if timeout(GRACE, work).await.is_err() {
+                error!("something was still running after {GRACE:?}");
+            }
+        }
+        Err(_) => {
+            error!("something was still running after {GRACE:?}; the Lease ends by itself");
+        }
     }
     info!("ended");
     Ok(())

@@ -26,6 +26,15 @@ fi
 command -v cc > /dev/null || missing+=("a C compiler: apt install gcc libc6-dev")
 command -v git > /dev/null || missing+=("git: apt install git")
 command -v flock > /dev/null || missing+=("flock: apt install util-linux")
+# A test gives the controller the files of a service account, at their fixed path, in a mount namespace of its own.
+if ! command -v unshare > /dev/null; then
+	missing+=("unshare: apt install util-linux")
+else
+	as_root=()
+	[ "$(id -u)" = 0 ] || as_root=(--user --map-root-user)
+	unshare "${as_root[@]}" --mount true 2> /dev/null ||
+		missing+=("mount namespaces: 'unshare ${as_root[*]} --mount true' is refused; run as root (in a container with CAP_SYS_ADMIN), or allow user namespaces with sysctl kernel.unprivileged_userns_clone=1 and, on Ubuntu, kernel.apparmor_restrict_unprivileged_userns=0")
+fi
 
 if [ ${#missing[@]} -gt 0 ]; then
 	echo "Selkie's test bed needs what is not on this machine:" >&2

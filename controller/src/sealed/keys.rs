@@ -160,7 +160,7 @@ impl Keys {
             metrics,
             makes_keys,
         };
-        context.shutdown.or(follower.follow(context, &gate)).await;
+        follower.follow(context, &gate).await;
     }
 }
 
@@ -198,6 +198,7 @@ impl Follower<'_> {
                 () = wait => true,
                 () = changed(&mut self.makes_keys) => true,
                 change = changes.next() => self.concerns(&change),
+                () = context.shutdown.requested() => return,
             };
             if !look {
                 continue;
@@ -249,15 +250,18 @@ impl Follower<'_> {
     }
 
     async fn load_and_renew(&self, shutdown: &Shutdown) -> Result<(), KeysError> {
-        self.load().await?;
+        let Some(loaded) = shutdown.or(self.load()).await else {
+            return Ok(());
+        };
+        loaded?;
         let loaded = self.keys.current();
         let due = match loaded.ring.latest() {
             None => *self.makes_keys.borrow(),
             Some(_) => self.renewal_due(Timestamp::now()) == Some(Duration::ZERO),
         };
-        if due && !shutdown.is_requested() {
-            self.make().await?;
-            self.load().await?;
+        if due {
+            self.make(shutdown).await?;
+            shutdown.or(self.load()).await.transpose()?;
         }
         Ok(())
     }
@@ -326,11 +330,16 @@ impl Follower<'_> {
         Ok(secrets)
     }
 
-    async fn make(&self) -> Result<(), KeysError> {
+    /// Makes a key and stores it. The shutdown does not interrupt the storing: the Lease must not
+    /// be given back before it has ended.
+    async fn make(&self, shutdown: &Shutdown) -> Result<(), KeysError> {
         let now = Timestamp::now();
         let settings = self.settings.clone();
         let made = tokio::task::spawn_blocking(move || new_key_secret(&settings, now));
-        let (secret, fingerprint) = made.await.map_err(|_| KeysError::Interrupted)??;
+        let Some(made) = shutdown.or(made).await else {
+            return Ok(());
+        };
+        let (secret, fingerprint) = made.map_err(|_| KeysError::Interrupted)??;
         let api = Api::<SecretObject>::namespaced(self.client.clone(), self.namespace);
         let params = PostParams {
             field_manager: Some(FIELD_MANAGER.to_owned()),

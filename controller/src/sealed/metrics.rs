@@ -59,13 +59,13 @@ struct BuildLabels {
 struct HttpLabels {
     path: &'static str,
     code: u16,
-    method: String,
+    method: &'static str,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct HttpDurationLabels {
     path: &'static str,
-    method: String,
+    method: &'static str,
 }
 
 impl SealedMetrics {
@@ -177,11 +177,8 @@ impl SealedMetrics {
 
     /// Counts a request of the HTTP API.
     pub fn http(&self, path: &'static str, method: &str, code: u16, took: Duration) {
-        let method = method.to_ascii_lowercase();
-        let duration = HttpDurationLabels {
-            path,
-            method: method.clone(),
-        };
+        let method = method_label(method);
+        let duration = HttpDurationLabels { path, method };
         self.0
             .http_durations
             .get_or_create(&duration)
@@ -191,6 +188,24 @@ impl SealedMetrics {
             .get_or_create(&HttpLabels { path, code, method })
             .inc();
     }
+}
+
+/// Returns the label of a method. Anybody may send any word as a method, and each would be a series
+/// for ever.
+fn method_label(method: &str) -> &'static str {
+    const KNOWN: [(&str, &str); 9] = [
+        ("GET", "get"),
+        ("HEAD", "head"),
+        ("POST", "post"),
+        ("PUT", "put"),
+        ("PATCH", "patch"),
+        ("DELETE", "delete"),
+        ("OPTIONS", "options"),
+        ("CONNECT", "connect"),
+        ("TRACE", "trace"),
+    ];
+    let known = KNOWN.iter().find(|(name, _)| *name == method);
+    known.map_or("other", |(_, label)| label)
 }
 
 #[cfg(test)]
@@ -218,6 +233,20 @@ mod tests {
         ] {
             assert!(text.lines().any(|seen| seen == line), "{line}\n\n{text}");
         }
+        for method in ["A", "B", "get", "canary-4711"] {
+            sealed.http("/v1/cert.pem", method, 200, Duration::ZERO);
+        }
+        let text = metrics.text().unwrap();
+        let requests =
+            |line: &&str| line.starts_with("sealed_secrets_controller_http_requests_total{");
+        let requests: Vec<_> = text.lines().filter(requests).collect();
+        assert_eq!(requests.len(), 2, "{requests:?}");
+        assert!(
+            requests
+                .iter()
+                .any(|line| line.ends_with("method=\"other\"} 4")),
+            "{requests:?}"
+        );
         sealed.forget(shown.as_ref());
         assert!(!metrics.text().unwrap().contains("condition_info{"));
     }

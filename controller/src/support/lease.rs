@@ -1,10 +1,13 @@
 //! One leader among replicas, by a Lease in the own namespace.
 //!
 //! Two replicas that serve the same objects would each make sealing keys and overwrite each other's
-//! status (sealed-secrets.md 8.3, 7.7). Existing installations of the originals do not grant `leases`,
-//! so without the right the process leads alone, as they did, and says so.
+//! status (sealed-secrets.md 8.3, 7.7). So a replica writes only within its [`Tenure`], which the
+//! client checks at each write (`api_calls.rs`), and which ends before another replica may follow.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use k8s_openapi::{
@@ -15,17 +18,13 @@ use kube::{
     Api, Client,
     api::{ObjectMeta, PostParams},
 };
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until, timeout, timeout_at},
+};
 use tracing::{error, info, warn};
 
-use super::shutdown::Shutdown;
-
-/// Time without renewal after which another replica may take over.
-const DURATION: Duration = Duration::from_secs(15);
-/// Time between two renewals.
-const RENEWAL: Duration = Duration::from_secs(5);
-/// Time between two looks at a Lease that another replica holds.
-const RETRY: Duration = Duration::from_secs(2);
+use super::{health::Gate, shutdown::Shutdown};
 
 /// Who competes for what.
 #[derive(Clone, Debug)]
@@ -36,52 +35,175 @@ pub struct Candidate {
     pub name: String,
     /// This replica, different from every other one.
     pub identity: String,
+    /// How fast.
+    pub pace: Pace,
+}
+
+/// The times of the competition; the default is client-go's.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Time without renewal after which another replica may take over. At least one second.
+    pub duration: Duration,
+    /// Time after the start of the last renewal at which this replica stops writing, and after
+    /// which a request is given up. Below `duration`.
+    pub deadline: Duration,
+    /// Time between two renewals.
+    pub renewal: Duration,
+    /// Time between two attempts, and two looks at a Lease that another replica holds.
+    pub retry: Duration,
+    /// Time between two attempts without the right to Leases.
+    pub forbidden: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            duration: Duration::from_secs(15),
+            deadline: Duration::from_secs(10),
+            renewal: Duration::from_secs(5),
+            retry: Duration::from_secs(2),
+            forbidden: Duration::from_secs(10),
+        }
+    }
+}
+
+/// How long this process may write; cloning shares it.
+#[derive(Clone, Debug)]
+pub struct Tenure(Arc<Mutex<Term>>);
+
+#[derive(Clone, Copy, Debug)]
+enum Term {
+    Unlimited,
+    Until(Option<Held>),
+}
+
+/// The two ends of a term.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Held {
+    /// No write may begin from here on.
+    pub writes: Instant,
+    /// Another replica may write from here on.
+    pub lease: Instant,
+}
+
+/// The time limit of a write that begins now.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Permit {
+    /// None: there is one replica only.
+    Unlimited,
+    /// Until then.
+    Until(Instant),
+    /// This process does not lead and must not write.
+    Refused,
+}
+
+impl Tenure {
+    /// Makes the tenure of a process that is the only replica.
+    pub fn unlimited() -> Self {
+        Self(Arc::new(Mutex::new(Term::Unlimited)))
+    }
+
+    /// Makes the tenure of a process that does not lead yet.
+    pub fn none() -> Self {
+        Self(Arc::new(Mutex::new(Term::Until(None))))
+    }
+
+    /// Returns whether a write may begin at `now`, and by when it has to be over.
+    ///
+    /// Stops the write of a leader that was paused (a frozen process, a node without CPU time) and
+    /// goes on amid a pass, while another replica leads already.
+    pub fn permit(&self, now: Instant) -> Permit {
+        match *self.lock() {
+            Term::Unlimited => Permit::Unlimited,
+            Term::Until(Some(held)) if now < held.writes => Permit::Until(held.lease),
+            Term::Until(_) => Permit::Refused,
+        }
+    }
+
+    fn extend(&self, asked: Instant, pace: &Pace) {
+        *self.lock() = Term::Until(Some(Held {
+            writes: asked + pace.deadline,
+            lease: asked + pace.duration,
+        }));
+    }
+
+    fn end(&self) {
+        *self.lock() = Term::Until(None);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Term> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// How the leadership ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum LeaseEnd {
-    /// The shutdown was requested; the Lease was given back.
+    /// The shutdown was requested; a Lease that was held was given back.
     Released,
     /// The Lease could not be renewed in time; this process must write nothing any more.
     Lost,
 }
 
-/// Waits for the Lease, sets `leading`, and renews until the shutdown is requested or it is lost.
-pub async fn lead(
-    client: Client,
-    candidate: &Candidate,
-    leading: &watch::Sender<bool>,
-    shutdown: &Shutdown,
-) -> LeaseEnd {
+/// What the competition tells the rest of the process, and hears from it.
+pub struct Leadership<'a> {
+    /// Extended with each renewal.
+    pub tenure: &'a Tenure,
+    /// Set when the Lease is had.
+    pub leading: &'a watch::Sender<bool>,
+    /// Opened when the Lease can be read and written.
+    pub gate: Gate,
+    /// Ends the waiting for the Lease.
+    pub shutdown: &'a Shutdown,
+    /// Everything that writes has ended: the Lease can be given back.
+    pub finished: &'a Shutdown,
+}
+
+/// Waits for the Lease, sets `leading`, and renews until the rest has `finished` or the Lease is lost.
+///
+/// `client` must not be bound by the tenure. Without the right to Leases nobody leads: the process
+/// says so once and tries again, since it cannot know that it is alone.
+pub async fn lead(client: Client, candidate: &Candidate, leadership: Leadership<'_>) -> LeaseEnd {
     let leases = Api::<Lease>::namespaced(client, &candidate.namespace);
+    let pace = &candidate.pace;
+    let shutdown = leadership.shutdown;
     let mut seen = Observed::default();
+    let mut told = false;
     loop {
-        match try_hold(&leases, candidate, &mut seen).await {
-            Ok(Some(held)) => {
-                info!(
-                    lease = candidate.name,
-                    identity = candidate.identity,
-                    "leading"
-                );
-                leading.send_replace(true);
-                return keep(&leases, candidate, held, shutdown).await;
+        let mut wait = pace.retry;
+        // Not ended by the shutdown: a Lease that is taken has to be given back.
+        match timeout(pace.deadline, try_hold(&leases, candidate, &mut seen)).await {
+            Ok(Ok(Some(held))) => {
+                leadership.gate.ready();
+                return keep(&leases, candidate, held, &leadership).await;
             }
-            Ok(None) => {}
-            Err(kube::Error::Api(status)) if status.is_forbidden() => {
-                warn!(
-                    namespace = candidate.namespace,
-                    "no right to Leases: leading without one, so there must be one replica only"
-                );
-                leading.send_replace(true);
-                shutdown.requested().await;
-                return LeaseEnd::Released;
+            Ok(Ok(None)) => {
+                leadership.gate.ready();
+                told = false;
             }
-            Err(error) => {
+            Ok(Err(kube::Error::Api(status))) if status.is_forbidden() => {
+                wait = pace.forbidden;
+                if !told {
+                    told = true;
+                    error!(
+                        namespace = candidate.namespace,
+                        lease = candidate.name,
+                        "no right to Leases, so nothing is written: grant get, create and update on leases of \
+                         coordination.k8s.io in this namespace, or say with --leader-elect=false that there is one \
+                         replica only; it is tried again"
+                    );
+                }
+            }
+            Ok(Err(error)) => {
                 warn!(%error, lease = candidate.name, "the Lease cannot be had; it is tried again");
             }
+            Err(_) => warn!(
+                lease = candidate.name,
+                "the API server did not answer for the Lease within {:?}; it is tried again",
+                pace.deadline
+            ),
         }
-        if shutdown.or(tokio::time::sleep(RETRY)).await.is_none() {
+        if shutdown.or(tokio::time::sleep(wait)).await.is_none() {
             return LeaseEnd::Released;
         }
     }
@@ -97,7 +219,7 @@ struct Observed {
 
 impl Observed {
     /// Returns whether the holder has not renewed for as long as it promised.
-    fn expired(&mut self, lease: &Lease, now: Instant) -> bool {
+    fn expired(&mut self, lease: &Lease, now: Instant, pace: &Pace) -> bool {
         let version = lease.metadata.resource_version.clone();
         if self.since.is_none() || self.version != version {
             *self = Self {
@@ -110,10 +232,17 @@ impl Observed {
             .as_ref()
             .and_then(|spec| spec.lease_duration_seconds);
         let promised = promised.and_then(|seconds| u64::try_from(seconds).ok());
-        let promised = promised.map_or(DURATION, Duration::from_secs);
+        let promised = promised.map_or(pace.duration, Duration::from_secs);
         self.since
             .is_some_and(|since| now.duration_since(since) >= promised)
     }
+}
+
+/// A Lease as we wrote it.
+struct Written {
+    lease: Lease,
+    /// Before it was sent: others count from when the server wrote it, which is later.
+    asked: Instant,
 }
 
 /// Takes the Lease if it is free, ours, or expired; returns it as written.
@@ -121,9 +250,11 @@ async fn try_hold(
     leases: &Api<Lease>,
     candidate: &Candidate,
     seen: &mut Observed,
-) -> Result<Option<Lease>, kube::Error> {
-    let now = Timestamp::now();
-    let Some(lease) = leases.get_opt(&candidate.name).await? else {
+) -> Result<Option<Written>, kube::Error> {
+    let lease = leases.get_opt(&candidate.name).await?;
+    let (asked, now) = (Instant::now(), Timestamp::now());
+    let params = PostParams::default();
+    let Some(lease) = lease else {
         let lease = Lease {
             metadata: ObjectMeta {
                 name: Some(candidate.name.clone()),
@@ -131,14 +262,14 @@ async fn try_hold(
             },
             spec: Some(held(candidate, None, now)),
         };
-        return lost_race(leases.create(&PostParams::default(), &lease).await);
+        return lost_race(leases.create(&params, &lease).await, asked);
     };
     let holder = lease
         .spec
         .as_ref()
         .and_then(|spec| spec.holder_identity.as_deref());
     let free = holder.is_none_or(|holder| holder.is_empty() || holder == candidate.identity);
-    if !free && !seen.expired(&lease, Instant::now()) {
+    if !free && !seen.expired(&lease, asked, &candidate.pace) {
         return Ok(None);
     }
     let wanted = Lease {
@@ -146,59 +277,87 @@ async fn try_hold(
         ..lease
     };
     lost_race(
-        leases
-            .replace(&candidate.name, &PostParams::default(), &wanted)
-            .await,
+        leases.replace(&candidate.name, &params, &wanted).await,
+        asked,
     )
 }
 
-/// Renews until the shutdown is requested or the Lease is lost.
+/// Renews until the rest has finished or the Lease is lost.
 async fn keep(
     leases: &Api<Lease>,
     candidate: &Candidate,
-    mut lease: Lease,
-    shutdown: &Shutdown,
+    mut held: Written,
+    leadership: &Leadership<'_>,
 ) -> LeaseEnd {
-    let mut renewed = Instant::now();
+    let (pace, tenure) = (&candidate.pace, leadership.tenure);
+    tenure.extend(held.asked, pace);
+    info!(
+        lease = candidate.name,
+        identity = candidate.identity,
+        "leading"
+    );
+    leadership.leading.send_replace(true);
+    let mut next = held.asked + pace.renewal;
     loop {
-        if shutdown.or(tokio::time::sleep(RENEWAL)).await.is_none() {
-            release(leases, candidate, lease).await;
+        let deadline = held.asked + pace.deadline;
+        let wait = sleep_until(next.min(deadline));
+        if leadership.finished.or(wait).await.is_none() {
+            tenure.end();
+            release(leases, candidate, held.lease).await;
             return LeaseEnd::Released;
         }
-        let mut wanted = lease.clone();
-        wanted.spec = Some(held(candidate, lease.spec.as_ref(), Timestamp::now()));
-        // Within what is left, so that a server that hangs cannot make two leaders.
-        let left = DURATION.saturating_sub(renewed.elapsed());
-        let params = PostParams::default();
-        let renewal = leases.replace(&candidate.name, &params, &wanted);
-        match tokio::time::timeout(left, renewal).await {
-            Ok(Ok(written)) => {
-                lease = written;
-                renewed = Instant::now();
+        let renewal = async {
+            if Instant::now() >= deadline {
+                std::future::pending().await
             }
-            Ok(Err(kube::Error::Api(status))) if status.is_conflict() || status.is_not_found() => {
-                match try_hold(leases, candidate, &mut Observed::default()).await {
-                    Ok(Some(written)) => {
-                        lease = written;
-                        renewed = Instant::now();
-                    }
-                    Ok(None) => {
-                        error!(lease = candidate.name, "another replica holds the Lease");
-                        return LeaseEnd::Lost;
-                    }
-                    Err(error) => warn!(%error, "the Lease cannot be renewed; it is tried again"),
-                }
+            renew(leases, candidate, &held.lease).await
+        };
+        match timeout_at(deadline, renewal).await {
+            Ok(Ok(Some(written))) => {
+                held = written;
+                tenure.extend(held.asked, pace);
+                next = held.asked + pace.renewal;
             }
-            Ok(Err(error)) => warn!(%error, "the Lease cannot be renewed; it is tried again"),
-            Err(_) => {}
+            Ok(Ok(None)) => {
+                tenure.end();
+                error!(lease = candidate.name, "another replica holds the Lease");
+                return LeaseEnd::Lost;
+            }
+            Ok(Err(error)) => {
+                warn!(%error, lease = candidate.name, "the Lease cannot be renewed; it is tried again");
+                next = Instant::now() + pace.retry;
+            }
+            Err(_) => {
+                tenure.end();
+                error!(
+                    lease = candidate.name,
+                    "the Lease could not be renewed within {:?}", pace.deadline
+                );
+                return LeaseEnd::Lost;
+            }
         }
-        if renewed.elapsed() + RENEWAL > DURATION {
-            error!(
-                lease = candidate.name,
-                "the Lease could not be renewed in time"
-            );
-            return LeaseEnd::Lost;
+    }
+}
+
+/// Renews the Lease; `None` when another replica holds it.
+async fn renew(
+    leases: &Api<Lease>,
+    candidate: &Candidate,
+    lease: &Lease,
+) -> Result<Option<Written>, kube::Error> {
+    let asked = Instant::now();
+    let mut wanted = lease.clone();
+    wanted.spec = Some(held(candidate, lease.spec.as_ref(), Timestamp::now()));
+    match leases
+        .replace(&candidate.name, &PostParams::default(), &wanted)
+        .await
+    {
+        Ok(lease) => Ok(Some(Written { lease, asked })),
+        // Somebody edited or deleted it, or an earlier renewal of ours arrived after all.
+        Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => {
+            try_hold(leases, candidate, &mut Observed::default()).await
         }
+        Err(error) => Err(error),
     }
 }
 
@@ -212,7 +371,7 @@ async fn release(leases: &Api<Lease>, candidate: &Candidate, mut lease: Lease) {
     });
     let params = PostParams::default();
     let written = leases.replace(&candidate.name, &params, &lease);
-    match tokio::time::timeout(RETRY, written).await {
+    match timeout(candidate.pace.retry, written).await {
         Ok(Ok(_)) => {}
         Ok(Err(error)) => warn!(%error, "the Lease was not given back"),
         Err(_) => warn!("the Lease was not given back in time"),
@@ -227,7 +386,7 @@ fn held(candidate: &Candidate, before: Option<&LeaseSpec>, now: Timestamp) -> Le
         .unwrap_or_default();
     LeaseSpec {
         holder_identity: Some(candidate.identity.clone()),
-        lease_duration_seconds: i32::try_from(DURATION.as_secs()).ok(),
+        lease_duration_seconds: i32::try_from(candidate.pace.duration.as_secs().max(1)).ok(),
         acquire_time: kept
             .and_then(|spec| spec.acquire_time.clone())
             .or(Some(MicroTime(now))),
@@ -238,9 +397,12 @@ fn held(candidate: &Candidate, before: Option<&LeaseSpec>, now: Timestamp) -> Le
 }
 
 /// Somebody else was faster: not ours, and no error.
-fn lost_race(written: Result<Lease, kube::Error>) -> Result<Option<Lease>, kube::Error> {
+fn lost_race(
+    written: Result<Lease, kube::Error>,
+    asked: Instant,
+) -> Result<Option<Written>, kube::Error> {
     match written {
-        Ok(lease) => Ok(Some(lease)),
+        Ok(lease) => Ok(Some(Written { lease, asked })),
         Err(kube::Error::Api(status)) if status.is_conflict() || status.is_already_exists() => {
             Ok(None)
         }
@@ -249,52 +411,5 @@ fn lost_race(written: Result<Lease, kube::Error>) -> Result<Option<Lease>, kube:
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn lease(version: &str, holder: &str) -> Lease {
-        Lease {
-            metadata: ObjectMeta {
-                resource_version: Some(version.to_owned()),
-                ..ObjectMeta::default()
-            },
-            spec: Some(LeaseSpec {
-                holder_identity: Some(holder.to_owned()),
-                lease_duration_seconds: Some(10),
-                lease_transitions: Some(3),
-                ..LeaseSpec::default()
-            }),
-        }
-    }
-
-    #[test]
-    fn a_lease_expires_when_it_stands_still_for_its_duration() {
-        let mut seen = Observed::default();
-        let start = Instant::now();
-        let after = |seconds| start + Duration::from_secs(seconds);
-        assert!(!seen.expired(&lease("1", "b"), start));
-        assert!(!seen.expired(&lease("1", "b"), after(9)));
-        assert!(!seen.expired(&lease("2", "b"), after(11)), "it was renewed");
-        assert!(!seen.expired(&lease("2", "b"), after(20)));
-        assert!(seen.expired(&lease("2", "b"), after(21)));
-    }
-
-    #[test]
-    fn a_new_holder_counts_as_a_transition() {
-        let candidate = Candidate {
-            namespace: "n".to_owned(),
-            name: "l".to_owned(),
-            identity: "a".to_owned(),
-        };
-        let now = Timestamp::from_second(1_000_000).unwrap();
-        let taken = held(&candidate, lease("1", "b").spec.as_ref(), now);
-        assert_eq!(taken.lease_transitions, Some(4));
-        assert_eq!(taken.acquire_time, Some(MicroTime(now)));
-        let later = Timestamp::from_second(1_000_005).unwrap();
-        let renewed = held(&candidate, Some(&taken), later);
-        assert_eq!(renewed.lease_transitions, Some(4));
-        assert_eq!(renewed.acquire_time, Some(MicroTime(now)));
-        assert_eq!(renewed.renew_time, Some(MicroTime(later)));
-        assert_eq!(held(&candidate, None, now).lease_transitions, Some(0));
-    }
-}
+#[path = "lease_tests.rs"]
+mod tests;

@@ -1,6 +1,7 @@
 //! What both kinds of controller stand on.
 
 pub mod answer;
+pub mod api_calls;
 pub mod context;
 pub mod duration;
 pub mod events;

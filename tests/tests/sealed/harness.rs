@@ -222,7 +222,7 @@ impl Test {
         Ok(())
     }
 
-    /// Searches everything that was said about this namespace, and the log, for the canary.
+    /// Searches everything that was said about this namespace, the log and the metrics for the canary.
     pub(crate) async fn nothing_leaked(&self) -> Result<()> {
         let encoded = BASE64_STANDARD.encode(CANARY);
         let sealed = self.sealed().list(&ListParams::default()).await?;
@@ -230,6 +230,7 @@ impl Test {
         for (what, text) in [
             ("the log", self.shared.controller.log()?),
             ("an event", serde_json::to_string(&self.events().await?)?),
+            ("a metric", self.shared.controller.metrics().await?),
             ("a status", serde_json::to_string(&statuses)?),
         ] {
             ensure!(

@@ -4,4 +4,5 @@ mod drift;
 mod harness;
 mod process;
 mod refusals;
+mod replicas;
 mod scopes;
