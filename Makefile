@@ -30,11 +30,11 @@ test: testbed build ## Runs every suite, the large generated ones as a seeded sa
 verify: testbed build ## Runs the full counts, goes on where it stopped, writes docs/verification/DATE.md
 	@SELKIE_BIN_DIR=$(programs) tests/verify.sh
 
-bench: check ## Compares speed and memory with sops, side by side
+bench: check ## Compares speed and memory with sops, side by side; fails when a target is missed
 	@tests/bed/build.sh sops
 	@cargo build --locked --quiet --release --package selkie-cli --bin selkie
 	@cargo build --locked --quiet --package compat --bin bench
-	@SELKIE_BIN_DIR=$(CARGO_TARGET_DIR)/release $(programs)/bench
+	@SELKIE_BIN_DIR=$(CARGO_TARGET_DIR)/release $(programs)/bench $(BENCH_FLAGS)
 
 lint: check ## Checks formatting, clippy without warnings, and cargo deny where it is installed
 	cargo fmt --all --check

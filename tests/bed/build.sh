@@ -165,7 +165,10 @@ key() {
 		{ cat requirements.txt && echo "$python_version" && declare -f make_pypi; } | digest
 		return
 		;;
-	crds) folder=(external-secrets sealed-secrets) ;;
+	crds)
+		{ cat {external-secrets,sealed-secrets}/go.{mod,sum} && echo "$go_version" && declare -f make_crds copy_crds copy_samples go_run; } | digest
+		return
+		;;
 	*) folder=("$1") ;;
 	esac
 	{ cat "${folder[@]/%//go.mod}" "${folder[@]/%//go.sum}" && echo "$go_version" && declare -f "make_$1" kubernetes sealed_secrets go_build go_run; } | digest

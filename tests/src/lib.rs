@@ -8,8 +8,8 @@
 //! - [`openbao`], [`moto`]: a Vault API and AWS;
 //! - [`controller`], [`selkie`], [`originals`]: the programs under test and those they are compared
 //!   with;
-//! - [`generate`], [`corpus`], [`sops_file`]: YAML files from a seed and by hand, encrypted by one
-//!   tool and opened by another;
+//! - [`generate`], [`corpus`], [`sops_file`], [`counts`]: YAML files from a seed and by hand, encrypted
+//!   by one tool and opened by another;
 //! - [`wait`]: waiting for what happens by itself.
 //!
 //! A server ends with the test process, however that ends, and its log stays in the run folder,
@@ -19,6 +19,7 @@ pub mod bed;
 pub mod cluster;
 pub mod controller;
 pub mod corpus;
+pub mod counts;
 pub mod generate;
 pub mod moto;
 pub mod openbao;
