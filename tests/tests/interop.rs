@@ -262,7 +262,12 @@ fn same_selection(case: &Case) -> Result<()> {
 
 /// Returns the types of the encrypted leaves, in order.
 fn types(text: &str) -> Vec<String> {
-    let kinds = ciphertexts(&without_metadata(text))
+    // Old Macintosh line ends.
+    let lines = match text.contains('\n') {
+        true => text.to_owned(),
+        false => text.replace('\r', "\n"),
+    };
+    let kinds = ciphertexts(&without_metadata(&lines))
         .into_iter()
         .map(|token| field(&token, "type"));
     kinds.filter(|kind| kind != "comment").collect()

@@ -134,8 +134,8 @@ async fn one_writes_at_a_time(stop: Stop) -> Result<()> {
         Ok(())
     };
     tokio::select! {
-        stopped = load => stopped.map(|()| ())?,
-        done = takeover => done?,
+        failed = load => { let failed: Result<()> = failed; failed? }
+        done = takeover => { let done: Result<()> = done; done? }
     }
     let last = format!("load-{}", made.load(Ordering::Relaxed) - 1);
     test.has(SOON, &last, &[("password", "canary-4711")])
