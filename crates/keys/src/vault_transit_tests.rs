@@ -195,7 +195,13 @@ fn refusals_say_what_to_do() {
             false,
             "VAULT_TOKEN",
         ),
-        ("404 Not Found", "", true, "check the engine's path"),
+        (
+            "404 Not Found",
+            r#"{"errors":[]}"#,
+            true,
+            "check the engine's path",
+        ),
+        ("404 Not Found", "", true, "not as Vault does"),
         (
             "404 Not Found",
             r#"{"errors":["no handler for route"]}"#,
