@@ -357,13 +357,7 @@ impl VaultClient {
         Err(self.refusal(status, path, &body, hidden))
     }
 
-    fn refusal(
-        &self,
-        status: StatusCode,
-        path: &str,
-        body: &[u8],
-        hidden: &str,
-    ) -> VaultError {
+    fn refusal(&self, status: StatusCode, path: &str, body: &[u8], hidden: &str) -> VaultError {
         let (server, path) = (self.shown.clone(), path.to_owned());
         let refusal = Refusal::parse(body);
         let detail = self.detail(&refusal, hidden);
