@@ -22,6 +22,7 @@ use tracing::{info, warn};
 
 use super::{decide::FIELD_MANAGER, metrics::SealedMetrics};
 use crate::support::{
+    answer::cause,
     context::Context,
     health::Gate,
     queue::backoff,
@@ -74,7 +75,7 @@ pub struct Keys(Arc<watch::Sender<Arc<Loaded>>>);
 #[non_exhaustive]
 pub enum KeysError {
     /// The key Secrets cannot be listed.
-    #[error("the sealing keys in namespace {namespace} cannot be read: {source}")]
+    #[error("the sealing keys in namespace {namespace} cannot be read: {}", cause(source))]
     Read {
         /// The namespace.
         namespace: String,
@@ -88,7 +89,7 @@ pub enum KeysError {
     #[error("a sealing key cannot be encoded: {0}")]
     Encode(#[from] PrivateKeyError),
     /// A new key cannot be stored.
-    #[error("a new sealing key cannot be stored in namespace {namespace}: {source}")]
+    #[error("a new sealing key cannot be stored in namespace {namespace}: {}", cause(source))]
     Store {
         /// The namespace.
         namespace: String,
