@@ -130,7 +130,7 @@ async fn one_slow_store_leaves_workers_for_the_others() -> Result<()> {
     bed.token("slow-token", ROOT_TOKEN)?;
     let store = bed.vault_manifest("v1", "slow", &slow.url());
     bed.apply(&format!(
-        "{store}  retrySettings: {{maxRetries: 90, retryInterval: 1s}}\n"
+        "{store}  retrySettings: {{maxRetries: 10, retryInterval: 10s}}\n"
     ))?;
     bed.vault_store("v1", "vault").await?;
     bed.put("fast", &json!({ "k": "canary-fast" })).await?;
@@ -152,7 +152,7 @@ spec:
     for n in 0..30 {
         bed.synced(&format!("slow-{n}")).await?;
     }
-    // Sealed, it answers 503 each time that it is asked again: a pass would take 90 s.
+    // Sealed, it answers 503 each time that it is asked again: a pass would take 100 s.
     slow.seal().await?;
     bed.cluster
         .kubectl()

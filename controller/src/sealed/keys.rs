@@ -75,7 +75,10 @@ pub struct Keys(Arc<watch::Sender<Arc<Loaded>>>);
 #[non_exhaustive]
 pub enum KeysError {
     /// The key Secrets cannot be listed.
-    #[error("the sealing keys in namespace {namespace} cannot be read: {}", cause(source))]
+    #[error(
+        "the sealing keys in namespace {namespace} cannot be read: {}",
+        cause(source)
+    )]
     Read {
         /// The namespace.
         namespace: String,
@@ -89,7 +92,10 @@ pub enum KeysError {
     #[error("a sealing key cannot be encoded: {0}")]
     Encode(#[from] PrivateKeyError),
     /// A new key cannot be stored.
-    #[error("a new sealing key cannot be stored in namespace {namespace}: {}", cause(source))]
+    #[error(
+        "a new sealing key cannot be stored in namespace {namespace}: {}",
+        cause(source)
+    )]
     Store {
         /// The namespace.
         namespace: String,
