@@ -133,10 +133,10 @@ pub async fn fetch(
             name: key.object.name.clone(),
             seconds: limit.as_secs(),
         };
-        let members = tokio::time::timeout_at(deadline, asked)
-            .await
-            .unwrap_or_else(|_| Err(failed(too_slow(), None)))?;
-        data.extend(members);
+        match tokio::time::timeout_at(deadline, asked).await {
+            Ok(members) => data.extend(members?),
+            Err(_) => return Err(failed(too_slow(), None)),
+        }
     }
     Ok(data)
 }
