@@ -72,7 +72,7 @@ pub struct KmsSpec {
 #[non_exhaustive]
 pub enum KeySpecError {
     /// It has not the form of its kind.
-    #[error("{text} is not a {kind} key: {reason}")]
+    #[error("{text} is no {kind} key: {reason}")]
     Malformed {
         /// The kind that was asked for.
         kind: KeyKind,

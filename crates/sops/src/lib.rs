@@ -34,7 +34,9 @@ mod value;
 
 pub use add_clear::{AddClearError, AddClearOptions, add_clear};
 pub use cipher::CipherError;
-pub use config::{Config, ConfigError, CreationRule, RuleError};
+pub use config::{
+    Config, ConfigError, CreationRule, Destination, DestinationRule, Explanation, RuleError, ShadowedRule, Stores,
+};
 pub use data_key::{DecryptionOrder, DecryptionOrderError, GroupError, NoDataKey};
 pub use decrypt::{DecryptError, DecryptOptions, Decrypted, Warning, decrypt};
 pub use encrypt::{
