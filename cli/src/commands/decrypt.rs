@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use selkie_secret::SecretBytes;
-use selkie_sops::{DecryptOptions, ExtractPath, extract};
+use selkie_sops::{DecryptOptions, ExtractPath, Format, extract};
 
 use crate::batch::{Batch, Destination, Request, check_format};
 use crate::environment::Environment;
@@ -149,8 +149,9 @@ impl Decrypt {
             ignore_mac: self.ignore_mac,
             ..DecryptOptions::default()
         };
-        let decrypted = selkie_sops::decrypt(input.text.expose(), identities, &options)
-            .map_err(|error| explain::decrypt(&error, identities))?;
+        let decrypted =
+            selkie_sops::decrypt(input.text.expose(), Format::Yaml, identities, &options)
+                .map_err(|error| explain::decrypt(&error, identities))?;
         let report = Report {
             action: "decrypted",
             counts: vec![("value", decrypted.values)],
@@ -159,9 +160,8 @@ impl Decrypt {
         };
         let plain = match path {
             None => decrypted.text.into_bytes(),
-            Some(path) => {
-                extract(decrypted.text.expose(), path).map_err(|error| explain::extract(&error))?
-            }
+            Some(path) => extract(decrypted.text.expose(), Format::Yaml, path)
+                .map_err(|error| explain::extract(&error))?,
         };
         Ok((input, plain, report))
     }

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use clap::Args;
 use jiff::Timestamp;
 use selkie_sops::{
-    AddClearOptions, AlreadyEncrypted, EncryptPlan, Encrypted, Encryption, MasterKey, Selection,
-    add_clear,
+    AddClearOptions, AlreadyEncrypted, EncryptPlan, Encrypted, Encryption, Format, MasterKey,
+    Selection, add_clear,
 };
 
 use crate::batch::{Batch, Destination, Request, check_format};
@@ -164,7 +164,7 @@ impl Encrypt {
             now: Timestamp::now(),
             ignore_mac: self.ignore_mac,
         };
-        let encrypted = add_clear(input.text.expose(), &identities, &options)
+        let encrypted = add_clear(input.text.expose(), Format::Yaml, &identities, &options)
             .map_err(|error| explain::add_clear(&error, &identities))?;
         destination.write(ui, input, encrypted.text.as_bytes(), true, Secrecy::Sealed)?;
         Ok(report("added", &encrypted, Vec::new(), input))
@@ -195,7 +195,7 @@ impl Plan {
             mac_only_encrypted: self.mac_only_encrypted,
             now: Timestamp::now(),
         };
-        selkie_sops::encrypt(text, &plan)
+        selkie_sops::encrypt(text, Format::Yaml, &plan)
     }
 }
 

@@ -8,6 +8,7 @@ use crate::cipher::{Cipher, Ivs, Kind};
 use crate::data_key;
 use crate::decrypt::DecryptError;
 use crate::encrypt::{Encrypted, encrypt_value};
+use crate::format::Format;
 use crate::keys::{DataKeySource, RandomError};
 use crate::mac::Mac;
 use crate::metadata::{self, Metadata};
@@ -75,10 +76,11 @@ pub enum AddClearError {
 /// without the clear leaves, unless `ignore_mac`.
 pub fn add_clear(
     source: &str,
+    format: Format,
     keys: &dyn DataKeySource,
     options: &AddClearOptions,
 ) -> Result<Encrypted, AddClearError> {
-    let stream = yaml::parse(source, &yaml::Limits::default()).map_err(DecryptError::from)?;
+    let stream = format.parse(source).map_err(DecryptError::from)?;
     let metadata = Metadata::read(&stream).map_err(DecryptError::from)?;
     let key = data_key::recover(&metadata, keys, None).map_err(DecryptError::from)?;
     let cipher = Cipher::new(&key);
@@ -142,7 +144,8 @@ pub fn add_clear(
         }
     }
     let mut text = edits.try_apply(source)?;
-    read_back(&text, &cipher).map_err(|error| AddClearError::SelfCheck(error.to_string()))?;
+    read_back(&text, format, &cipher)
+        .map_err(|error| AddClearError::SelfCheck(error.to_string()))?;
     Ok(Encrypted {
         text: std::mem::take(&mut *text),
         values,
@@ -157,8 +160,8 @@ fn is_repeated(stream: &Stream<'_>, aliased: &HashSet<NodeId>, node: NodeId) -> 
 }
 
 /// Opens every leaf of the result and compares the MAC, so that no file leaves that does not open.
-fn read_back(text: &str, cipher: &Cipher<'_>) -> Result<(), DecryptError> {
-    let stream = yaml::parse(text, &yaml::Limits::default())?;
+fn read_back(text: &str, format: Format, cipher: &Cipher<'_>) -> Result<(), DecryptError> {
+    let stream = format.parse(text)?;
     let metadata = Metadata::read(&stream)?;
     let mut mac = Mac::new(metadata.mac_only_encrypted);
     tree::walk(&stream, &metadata.selection, |leaf| {

@@ -10,12 +10,15 @@ use selkie_secret::SecretString;
 use selkie_text::yaml::{self, Comment, Edits, NodeId, Scalar, Stream, Style};
 use zeroize::Zeroizing;
 
+use crate::binary::decrypt_binary;
 use crate::cipher::{Cipher, CipherError};
 use crate::data_key::{self, DecryptionOrder, NoDataKey};
+use crate::format::Format;
 use crate::keys::DataKeySource;
 use crate::mac::Mac;
 use crate::metadata::{self, Metadata, MetadataError};
 use crate::open::{self, MacError, OpenError, Opened};
+use crate::restore::{self, Unwritable};
 use crate::tree::{self, SOPS_KEY, TreeError, What};
 use crate::value::{self, Value};
 
@@ -69,7 +72,7 @@ impl fmt::Display for Warning {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecryptError {
-    /// Not YAML.
+    /// Not of the format it is said to be.
     #[error(transparent)]
     Parse(#[from] yaml::ParseError),
     /// Not a tree that sops could hold.
@@ -108,6 +111,28 @@ pub enum DecryptError {
     /// A document is no mapping.
     #[error(transparent)]
     Entry(#[from] yaml::EntryError),
+    /// The format cannot hold a value.
+    #[error("line {line}: {path}: {reason}; give another output type")]
+    Unwritable {
+        /// Its path.
+        path: String,
+        /// Its 1-based line.
+        line: usize,
+        /// Why.
+        reason: &'static str,
+    },
+    /// A comment that came from another format cannot be taken out.
+    #[error(transparent)]
+    Write(#[from] selkie_text::WriteError),
+    /// A binary file has no value.
+    #[error(
+        "the file has no text under the key `data` at the top, so it is no encrypted binary file; \
+         say what it is with --input-type"
+    )]
+    NoData,
+    /// A binary file is no text.
+    #[error("the decrypted file is not UTF-8 text")]
+    NotText,
     /// Two things that change stand at one place.
     #[error(transparent)]
     Overlap(#[from] yaml::OverlapError),
@@ -126,12 +151,26 @@ impl From<OpenError> for DecryptError {
 ///
 /// Nothing is returned unless every value decrypts and, but for `ignore_mac`, the MAC confirms all
 /// of them (sops-format.md 5.4).
+///
+/// A binary file comes out as text; for one that is none see [`crate::decrypt_binary`].
 pub fn decrypt(
     source: &str,
+    format: Format,
     keys: &dyn DataKeySource,
     options: &DecryptOptions,
 ) -> Result<Decrypted, DecryptError> {
-    let stream = yaml::parse(source, &yaml::Limits::default())?;
+    if format == Format::Binary {
+        let bytes = decrypt_binary(source, keys, options)?;
+        let text = bytes.into_string().map_err(|_| DecryptError::NotText)?;
+        let values = usize::from(!text.is_empty());
+        return Ok(Decrypted {
+            text,
+            values,
+            warnings: Vec::new(),
+        });
+    }
+    let is_yaml = format == Format::Yaml;
+    let stream = format.parse(source)?;
     let metadata = Metadata::read(&stream)?;
     if options.require_version {
         metadata.check_version()?;
@@ -142,9 +181,14 @@ pub fn decrypt(
     // The block first: what is put back at the end of a document looks at what goes after it.
     for block in metadata::blocks(&stream)? {
         yaml::remove_entry(&stream, &mut edits, block.document, SOPS_KEY)?;
-        keep_document(&stream, &mut edits, block.document);
+        if is_yaml {
+            keep_document(&stream, &mut edits, block.document);
+        }
     }
-    let spans = block_spans(&stream);
+    let spans = match is_yaml {
+        true => block_spans(&stream),
+        false => Vec::new(),
+    };
     let mut mac = Mac::new(metadata.mac_only_encrypted);
     let mut clear_comments = Vec::new();
     let mut elements = Vec::new();
@@ -156,7 +200,16 @@ pub fn decrypt(
         match opened {
             Opened::Value(node, value, spelling) => {
                 mac.add(&value, true);
-                if in_place {
+                if in_place && !is_yaml {
+                    restore::restore(&stream, &mut edits, node, &value, &spelling).map_err(
+                        |Unwritable(reason)| DecryptError::Unwritable {
+                            path: leaf.path(),
+                            line: leaf.line(),
+                            reason,
+                        },
+                    )?;
+                    values += 1;
+                } else if in_place {
                     restore(
                         &stream,
                         &mut edits,
@@ -200,7 +253,14 @@ pub fn decrypt(
     if !options.ignore_mac {
         open::check_mac(&metadata, &cipher, &mac.finish())?;
     }
-    restore_elements(&stream, &mut edits, &elements);
+    if is_yaml {
+        restore_elements(&stream, &mut edits, &elements);
+    } else {
+        // JSON has no comments: those that came from YAML go (12).
+        for (node, _) in &elements {
+            selkie_text::remove_item(&stream, &mut edits, *node, 4)?;
+        }
+    }
     let warnings = lines_of(source, clear_comments)
         .map(|line| Warning::Comment { line })
         .collect();

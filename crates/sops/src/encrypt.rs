@@ -11,8 +11,10 @@ use std::fmt;
 use selkie_text::yaml::{self, Edits, Kind as NodeKind, NodeId, Stream, Style};
 use zeroize::Zeroizing;
 
+use crate::binary::encrypt_binary;
 use crate::cipher::{Cipher, Ivs, Kind};
 use crate::data_key::{self, GroupError};
+use crate::format::{self, Format};
 use crate::keys::{DataKey, KeyEntry, MasterKey, RandomError};
 use crate::mac::Mac;
 use crate::manifest::{self, CheckError, RepeatedValue};
@@ -89,7 +91,7 @@ pub struct ClearLeaf {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncryptError {
-    /// Not YAML.
+    /// Not of the format it is said to be.
     #[error(transparent)]
     Parse(#[from] yaml::ParseError),
     /// Not a tree that sops could hold.
@@ -179,16 +181,24 @@ const MAX_ALIAS_ROUNDS: usize = 16;
 /// Encrypts `source` under a new data key, or says that it is encrypted already.
 ///
 /// Nothing is returned unless the result, read again, gives the same values and the same MAC.
-pub fn encrypt(source: &str, plan: &EncryptPlan<'_>) -> Result<Encryption, EncryptError> {
-    let limits = yaml::Limits::default();
-    let stream = yaml::parse(source, &limits)?;
+pub fn encrypt(
+    source: &str,
+    format: Format,
+    plan: &EncryptPlan<'_>,
+) -> Result<Encryption, EncryptError> {
+    if format == Format::Binary {
+        return encrypt_binary(source.as_bytes(), plan);
+    }
+    let stream = format.parse(source)?;
     if let Some(found) = already_encrypted(&stream)? {
         return Ok(Encryption::AlreadyEncrypted(found));
     }
     if plan.groups.iter().all(Vec::is_empty) {
         return Err(GroupError::None.into());
     }
-    check_documents(&stream)?;
+    if format == Format::Yaml {
+        check_documents(&stream)?;
+    }
     manifest::check_repeats(&stream, &plan.selection).map_err(|error| match error {
         CheckError::Tree(error) => EncryptError::Tree(error),
         CheckError::Repeated(error) => EncryptError::Repeated(error),
@@ -196,7 +206,7 @@ pub fn encrypt(source: &str, plan: &EncryptPlan<'_>) -> Result<Encryption, Encry
     let encrypted = match expand_aliases(&stream, &plan.selection)? {
         None => encrypt_stream(&stream, plan)?,
         Some(text) => {
-            let expanded = yaml::parse(&text, &limits)?;
+            let expanded = format.parse(&text)?;
             check_copies(&stream, &expanded, &plan.selection)?;
             encrypt_stream(&expanded, plan)?
         }
@@ -371,7 +381,7 @@ fn encrypt_stream(stream: &Stream<'_>, plan: &EncryptPlan<'_>) -> Result<Encrypt
     append_metadata(stream, plan, &key, &mac, &mut ivs, &mut edits)?;
     let text = edits.try_apply(stream.source())?;
 
-    let layout = yaml::parse(&text, &yaml::Limits::default())
+    let layout = format::parse(stream.syntax(), &text)
         .map_err(|error| EncryptError::SelfCheck(error.to_string()))?;
     let mut edits = Edits::new();
     let (read_back, comments) = encrypt_comments(&layout, plan, &cipher, &mut ivs, &mut edits)?;
@@ -537,4 +547,4 @@ fn encrypt_comments(
 
 #[cfg(test)]
 #[path = "encrypt_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -9,7 +9,7 @@ use crate::keys::{DataKeySource, KeyKind, UnwrapError, WrapError};
 use crate::selection::SelectionSettings;
 
 /// Stores the data key as it is: what is tested here is everything but the wrapping.
-struct ClearKey;
+pub(crate) struct ClearKey;
 
 impl MasterKey for ClearKey {
     fn kind(&self) -> KeyKind {
@@ -65,7 +65,7 @@ fn all() -> EncryptPlan<'static> {
 }
 
 fn encrypted(source: &str, plan: &EncryptPlan<'_>) -> Encrypted {
-    match encrypt(source, plan) {
+    match encrypt(source, Format::Yaml, plan) {
         Ok(Encryption::Encrypted(encrypted)) => encrypted,
         Ok(Encryption::AlreadyEncrypted(_)) => panic!("encrypted already:\n{source}"),
         Err(error) => panic!("{error}\n{source}"),
@@ -73,11 +73,11 @@ fn encrypted(source: &str, plan: &EncryptPlan<'_>) -> Encrypted {
 }
 
 fn refused(source: &str, plan: &EncryptPlan<'_>) -> String {
-    encrypt(source, plan).unwrap_err().to_string()
+    encrypt(source, Format::Yaml, plan).unwrap_err().to_string()
 }
 
 fn back(source: &str) -> String {
-    let opened = decrypt(source, &ClearKey, &DecryptOptions::default());
+    let opened = decrypt(source, Format::Yaml, &ClearKey, &DecryptOptions::default());
     let opened = opened.unwrap_or_else(|error| panic!("{error}\n{source}"));
     assert_eq!(opened.warnings, [], "{source}");
     opened.text.expose().to_owned()
@@ -176,8 +176,8 @@ fn aliases_stay_where_nothing_beneath_them_is_encrypted() {
     assert!(clear.contains("list: [*b, *b]\n"), "{clear}");
 
     let bomb = "a: &a [x, x, x, x, x, x, x, x, x, x]\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a, *a, *a]\nc: &c [*b, *b, *b, *b, *b, *b, *b, *b, *b, *b]\nd: &d [*c, *c, *c, *c, *c, *c, *c, *c, *c, *c]\ne: &e [*d, *d, *d, *d, *d, *d, *d, *d, *d, *d]\nf: &f [*e, *e, *e, *e, *e, *e, *e, *e, *e, *e]\ng: [*f, *f, *f, *f, *f, *f, *f, *f, *f, *f]\n";
-    assert!(encrypt(bomb, &all()).is_err());
-    assert!(encrypt("a: &a [x, *a]\n", &all()).is_err());
+    assert!(encrypt(bomb, Format::Yaml, &all()).is_err());
+    assert!(encrypt("a: &a [x, *a]\n", Format::Yaml, &all()).is_err());
 }
 
 #[test]
@@ -204,7 +204,7 @@ fn a_comment_inside_the_metadata_block_comes_back_above_it() {
     let text = encrypted("a: x\nb: y\n", &plan)
         .text
         .replace("sops:\n", "sops: # note\n");
-    let opened = decrypt(&text, &ClearKey, &DecryptOptions::default()).unwrap();
+    let opened = decrypt(&text, Format::Yaml, &ClearKey, &DecryptOptions::default()).unwrap();
     assert_eq!(opened.text.expose(), "a: x\nb: y\n# note\n");
 }
 
@@ -238,7 +238,7 @@ fn the_mac_can_leave_clear_values_out() {
 #[test]
 fn an_encrypted_file_is_an_outcome_of_its_own() {
     let text = encrypted("a: x\nb: y\n", &all()).text;
-    let Encryption::AlreadyEncrypted(found) = encrypt(&text, &all()).unwrap() else {
+    let Encryption::AlreadyEncrypted(found) = encrypt(&text, Format::Yaml, &all()).unwrap() else {
         panic!("it has metadata")
     };
     assert_eq!(found.clear, []);
@@ -351,7 +351,7 @@ fn a_text_of_several_lines_never_grows() {
             .replace("a: \"ENC", "a: ENC");
         let text = text.replace("]\"\nsops:", "]\nsops:");
         let text = text.replace("]\nsops:", &format!("]\n{added}sops:"));
-        let opened = decrypt(&text, &ClearKey, &DecryptOptions::default()).unwrap();
+        let opened = decrypt(&text, Format::Yaml, &ClearKey, &DecryptOptions::default()).unwrap();
         assert_eq!(opened.text.expose(), expected);
     }
 }
@@ -364,13 +364,13 @@ fn clear_values_that_an_alias_repeats_and_odd_blocks_are_refused() {
     };
     let text = encrypted("a: x\n", &all()).text;
     let added = text.replace("sops:\n", "b: &b y\nc_unencrypted: *b\nsops:\n");
-    let error = crate::add_clear(&added, &ClearKey, &options).unwrap_err();
+    let error = crate::add_clear(&added, Format::Yaml, &ClearKey, &options).unwrap_err();
     assert!(matches!(error, crate::AddClearError::Alias { line: 2, .. }));
     let odd = format!("{text}---\nsops: 1\n");
-    assert!(decrypt(&odd, &ClearKey, &DecryptOptions::default()).is_err());
+    assert!(decrypt(&odd, Format::Yaml, &ClearKey, &DecryptOptions::default()).is_err());
     let shared = text.replace("sops:\n", "sops: &s\n") + "---\nsops: *s\n";
     let added = shared.replace("sops: &s\n", "b: y\nsops: &s\n");
-    assert!(crate::add_clear(&added, &ClearKey, &options).is_ok());
+    assert!(crate::add_clear(&added, Format::Yaml, &ClearKey, &options).is_ok());
 }
 
 /// Each made-up comment would be tried under every container above it.
@@ -387,7 +387,7 @@ fn a_deep_file_of_comments_that_do_not_open_takes_no_hours() {
     let lines = format!("{margin}{bogus}").repeat(2_000);
     let text = text.replacen(&format!("{margin}w:"), &format!("{lines}{margin}w:"), 1);
     let start = std::time::Instant::now();
-    let opened = decrypt(&text, &ClearKey, &DecryptOptions::default()).unwrap();
+    let opened = decrypt(&text, Format::Yaml, &ClearKey, &DecryptOptions::default()).unwrap();
     assert_eq!(opened.warnings.len(), 2_000);
     assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
 }
@@ -420,7 +420,7 @@ fn a_comment_opens_under_the_path_of_a_container_above() {
 fn a_regex_that_only_selkie_cannot_use_has_an_error_of_its_own() {
     let text = encrypted("data: x\nb: y\n", &plan("encrypted_regex", "^data$")).text;
     let text = text.replace("regex: ^data$", r"regex: (\pL{1000}){9}|^data$");
-    let error = decrypt(&text, &ClearKey, &DecryptOptions::default()).unwrap_err();
+    let error = decrypt(&text, Format::Yaml, &ClearKey, &DecryptOptions::default()).unwrap_err();
     assert!(
         error
             .to_string()
@@ -429,7 +429,7 @@ fn a_regex_that_only_selkie_cannot_use_has_an_error_of_its_own() {
     );
     // One that sops cannot use either matches nothing, as there.
     let text = text.replace(r"(\pL{1000}){9}|^data$", "(");
-    let error = decrypt(&text, &ClearKey, &DecryptOptions::default()).unwrap_err();
+    let error = decrypt(&text, Format::Yaml, &ClearKey, &DecryptOptions::default()).unwrap_err();
     assert!(matches!(error, crate::DecryptError::Mac(_)), "{error}");
 }
 
@@ -450,7 +450,7 @@ fn add_options() -> crate::AddClearOptions {
 }
 
 fn forgotten(source: &str) -> Vec<(String, usize)> {
-    let Encryption::AlreadyEncrypted(found) = encrypt(source, &all()).unwrap() else {
+    let Encryption::AlreadyEncrypted(found) = encrypt(source, Format::Yaml, &all()).unwrap() else {
         panic!("it has metadata")
     };
     let clear = found.clear.into_iter();
@@ -465,7 +465,7 @@ fn a_comment_added_in_clear_is_named_and_encrypted() {
     let added = text.replace("  c_", "  # canary\n  #\n  c_");
     // It heads what the rule leaves clear, but stands in the mapping, where comments are encrypted.
     assert_eq!(forgotten(&added), [("the comment in a".to_owned(), 3)]);
-    let whole = crate::add_clear(&added, &ClearKey, &add_options()).unwrap();
+    let whole = crate::add_clear(&added, Format::Yaml, &ClearKey, &add_options()).unwrap();
     assert_eq!((whole.values, whole.comments), (0, 1));
     assert!(!whole.text.contains("canary"));
     assert_eq!(forgotten(&whole.text), []);

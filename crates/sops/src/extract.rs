@@ -4,10 +4,12 @@ use std::str::FromStr;
 
 use selkie_secret::SecretBytes;
 use selkie_text::yaml::{self, Kind, NodeId, Stream, Style};
+use selkie_text::{Scalar, Syntax, Value};
 use zeroize::Zeroizing;
 
+use crate::format::Format;
 use crate::tree::{self, TreeError};
-use crate::value::{self, Value};
+use crate::value::{self, Value as Plain};
 
 /// A path in sops's syntax: `["key"]["other"][0]`; the empty text is the whole document.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,6 +84,9 @@ pub enum ExtractError {
     /// Two aliases stand at one place.
     #[error(transparent)]
     Overlap(#[from] yaml::OverlapError),
+    /// A part cannot be written by itself.
+    #[error(transparent)]
+    Write(#[from] selkie_text::WriteError),
     /// The file has no document, or its first one is no mapping.
     #[error("the first document of the file is not a mapping")]
     NoMapping,
@@ -119,8 +124,24 @@ pub enum ExtractError {
 ///
 /// A text is returned as its bytes without a newline; another scalar as one line; a mapping or list
 /// as the lines of the file, moved to the left margin, with its comments.
-pub fn extract(plain: &str, path: &ExtractPath) -> Result<SecretBytes, ExtractError> {
-    let stream = yaml::parse(plain, &yaml::Limits::default())?;
+///
+/// A binary file is the text under `data`.
+pub fn extract(
+    plain: &str,
+    format: Format,
+    path: &ExtractPath,
+) -> Result<SecretBytes, ExtractError> {
+    if format == Format::Binary {
+        return match &path.0[..] {
+            [] => Ok(SecretBytes::new(plain.as_bytes().to_vec())),
+            [Part::Key(key)] if key == "data" => Ok(SecretBytes::new(plain.as_bytes().to_vec())),
+            _ => Err(ExtractError::NoKey {
+                at: "a binary file".to_owned(),
+                key: "anything but data".to_owned(),
+            }),
+        };
+    }
+    let stream = format.parse(plain)?;
     let root = stream.documents().first().and_then(|first| first.root);
     let root = root
         .filter(|root| stream.node(*root).kind == Kind::Mapping)
@@ -132,18 +153,28 @@ pub fn extract(plain: &str, path: &ExtractPath) -> Result<SecretBytes, ExtractEr
     if stream.node(node).kind != Kind::Scalar {
         // What an alias inside stands for may lie outside: write the copies first.
         if let Some(expanded) = expand_within(&stream, node)? {
-            return extract(&expanded, path);
+            return extract(&expanded, format, path);
         }
-        return Ok(SecretBytes::new(collection(&stream, node).into_bytes()));
+        let text = match format {
+            Format::Yaml => collection(&stream, node),
+            Format::Json => object(&stream, node),
+            _ => section(&stream, node)?,
+        };
+        return Ok(SecretBytes::new(text.into_bytes()));
+    }
+    if format == Format::Json && !matches!(stream.resolve(node), Ok(Scalar::Str(_))) {
+        // Numbers keep their text.
+        let text = &plain[stream.node(node).span.clone()];
+        return Ok(SecretBytes::new(format!("{text}\n").into_bytes()));
     }
     let value = tree::value_of(&stream, node, || "the value".to_owned())?;
     let line = match value {
         None => "null".to_owned(),
-        Some(Value::Str(ref bytes)) => return Ok(SecretBytes::new(bytes.to_vec())),
-        Some(Value::Int(value)) => value.to_string(),
-        Some(Value::Float(value)) => value::yaml_float(value),
-        Some(Value::Bool(value)) => value.to_string(),
-        Some(Value::Time(ref text)) => text.clone(),
+        Some(Plain::Str(ref bytes)) => return Ok(SecretBytes::new(bytes.to_vec())),
+        Some(Plain::Int(value)) => value.to_string(),
+        Some(Plain::Float(value)) => value::yaml_float(value),
+        Some(Plain::Bool(value)) => value.to_string(),
+        Some(Plain::Time(ref text)) => text.clone(),
     };
     Ok(SecretBytes::new((line + "\n").into_bytes()))
 }
@@ -213,6 +244,30 @@ fn expand_within(
     Ok(Some(edits.try_apply(stream.source())?))
 }
 
+/// Returns an object or array of JSON as it stands, moved left by the indentation of its line.
+fn object(stream: &Stream<'_>, node: NodeId) -> String {
+    let (source, span) = (stream.source(), stream.node(node).span.clone());
+    let line = source[..span.start].rfind('\n').map_or(0, |at| at + 1);
+    let line = &source[line..span.start];
+    let indent = &line[..line.len() - line.trim_start().len()];
+    let mut text = String::new();
+    for (number, line) in source[span].split('\n').enumerate() {
+        let moved = line.strip_prefix(indent).filter(|_| number > 0);
+        text.push_str(moved.unwrap_or(line));
+        text.push('\n');
+    }
+    text
+}
+
+/// Returns a section of an INI file as the lines of its keys.
+fn section(stream: &Stream<'_>, node: NodeId) -> Result<String, ExtractError> {
+    let value = stream
+        .node_value(node)
+        .map_err(|_| ExtractError::NoMapping)?;
+    let file = Value::Map(vec![("DEFAULT".to_owned(), value)]);
+    Ok(selkie_text::emit(&file, Syntax::Ini, None)?)
+}
+
 /// Returns a collection as text of its own: flow style as it stands, block style with every line
 /// moved left by the column of the first entry. Blocks keep their relative indentation.
 fn collection(stream: &Stream<'_>, node: NodeId) -> String {
@@ -269,7 +324,7 @@ other: 1
 
     fn get(path: &str) -> Result<String, String> {
         let path: ExtractPath = path.parse().map_err(|e: ExtractPathError| e.to_string())?;
-        let found = extract(FILE, &path).map_err(|error| error.to_string())?;
+        let found = extract(FILE, Format::Yaml, &path).map_err(|error| error.to_string())?;
         Ok(String::from_utf8(found.expose().to_vec()).unwrap())
     }
 

@@ -3,6 +3,8 @@
 //! No network, no environment, no clock: keys come through two traits ([`MasterKey`] wraps a data
 //! key, [`DataKeySource`] unwraps one), the time is an argument.
 //!
+//! A file is of one [`Format`]; [`convert`] writes a clear one in another.
+//!
 //! - [`encrypt`] takes a clear file and a plan, and gives the file with ciphertext in the place of
 //!   the selected values; every other byte stays. A file that is encrypted already is an outcome
 //!   of its own; [`add_clear`] encrypts what somebody added to one by hand.
@@ -12,12 +14,17 @@
 //!   Kubernetes Secrets that has no other.
 
 mod add_clear;
+mod binary;
 mod cipher;
 mod config;
+mod convert;
 mod data_key;
 mod decrypt;
 mod encrypt;
 mod extract;
+mod format;
+#[cfg(test)]
+mod format_tests;
 mod key_spec;
 mod keys;
 mod mac;
@@ -26,6 +33,7 @@ mod metadata;
 mod metadata_tree;
 mod open;
 mod regex;
+mod restore;
 mod rfc3339;
 mod selection;
 mod shamir;
@@ -33,16 +41,20 @@ mod tree;
 mod value;
 
 pub use add_clear::{AddClearError, AddClearOptions, add_clear};
+pub use binary::{decrypt_binary, encrypt_binary};
 pub use cipher::CipherError;
 pub use config::{
-    Config, ConfigError, CreationRule, Destination, DestinationRule, Explanation, RuleError, ShadowedRule, Stores,
+    Config, ConfigError, CreationRule, Destination, DestinationRule, Explanation, RuleError,
+    ShadowedRule, Stores,
 };
+pub use convert::{ConvertError, convert};
 pub use data_key::{DecryptionOrder, DecryptionOrderError, GroupError, NoDataKey};
 pub use decrypt::{DecryptError, DecryptOptions, Decrypted, Warning, decrypt};
 pub use encrypt::{
     AlreadyEncrypted, ClearLeaf, EncryptError, EncryptPlan, Encrypted, Encryption, encrypt,
 };
 pub use extract::{ExtractError, ExtractPath, ExtractPathError, extract};
+pub use format::{Format, FormatError};
 pub use key_spec::{KeySpec, KeySpecError, KmsSpec};
 pub use keys::{
     DATA_KEY_LEN, DataKey, DataKeyLengthError, DataKeySource, KeyEntry, KeyKind, MasterKey,

@@ -341,7 +341,7 @@ pub(crate) fn entry_value(entry: &KeyEntry) -> yaml::Value {
 /// Columns per level of the metadata block: sops's default (sops-format.md 11.5).
 const INDENT: usize = 4;
 
-/// Appends a block to every document that can hold one: nested, or flattened in dotenv and INI.
+/// Appends a block to every document that can hold one; dotenv and INI get it flattened.
 ///
 /// A document after the first that is empty or null stays as it is: sops reads the metadata of the
 /// first document only, and there is nothing in them to encrypt (0003-sops-layout.md).
@@ -350,23 +350,6 @@ pub(crate) fn append(
     edits: &mut Edits,
     block: &yaml::Value,
 ) -> Result<(), yaml::EntryError> {
-    let pairs = || flatten(block).into_iter();
-    match stream.syntax() {
-        Syntax::Dotenv => {
-            for (name, text) in pairs() {
-                let (name, text) = (format!("{DOTENV_PREFIX}{name}"), yaml::Value::Str(text));
-                yaml::append_entry(stream, edits, 0, &name, &text, INDENT)?;
-            }
-            return Ok(());
-        }
-        Syntax::Ini => {
-            // A newline cannot stand in a value there (15).
-            let pairs = pairs().map(|(k, v)| (k, yaml::Value::Str(v.replace('\n', "\\n"))));
-            let section = yaml::Value::Map(pairs.collect());
-            return yaml::append_entry(stream, edits, 0, SOPS_KEY, &section, INDENT);
-        }
-        Syntax::Yaml | Syntax::Json => {}
-    }
     for (index, document) in stream.documents().iter().enumerate() {
         let bare = document.root.is_none_or(|root| is_null(stream, root));
         if index == 0 || !bare {
@@ -374,37 +357,6 @@ pub(crate) fn append(
         }
     }
     Ok(())
-}
-
-/// Returns a block as dotenv and INI files hold it: one line per value, sorted (14).
-pub(crate) fn flatten(block: &yaml::Value) -> Vec<(String, String)> {
-    let mut lines = Vec::new();
-    let mut pending = vec![(String::new(), block)];
-    while let Some((name, value)) = pending.pop() {
-        let text = match value {
-            yaml::Value::Map(fields) => {
-                let separator = if name.is_empty() { "" } else { "__map_" };
-                let fields = fields.iter();
-                pending
-                    .extend(fields.map(|(key, inner)| (format!("{name}{separator}{key}"), inner)));
-                continue;
-            }
-            yaml::Value::Seq(items) => {
-                let items = items.iter().enumerate();
-                pending.extend(items.map(|(i, inner)| (format!("{name}__list_{i}"), inner)));
-                continue;
-            }
-            yaml::Value::Str(text) | yaml::Value::Quoted(text) | yaml::Value::Raw(text) => {
-                text.clone()
-            }
-            yaml::Value::Int(number) => number.to_string(),
-            yaml::Value::Bool(value) => value.to_string(),
-            _ => String::new(),
-        };
-        lines.push((name, text));
-    }
-    lines.sort();
-    lines
 }
 
 /// Finds the value of the top-level `sops` key of a document.
@@ -607,17 +559,6 @@ mod tests {
             version("4.0.0").unwrap_err(),
             MetadataError::Newer("4.0.0".to_owned())
         );
-    }
-
-    #[test]
-    fn a_block_of_aliases_ends() {
-        let mut bomb = "a: &a0 [x]\n".to_owned();
-        for level in 1..7 {
-            let below = level - 1;
-            bomb.push_str(&format!("b{level}: &a{level} [*a{below},*a{below},*a{below},*a{below},*a{below},*a{below},*a{below},*a{below}]\n"));
-        }
-        let source = format!("{bomb}sops:\n  new: *a6\n{AGE}{REST}");
-        assert_eq!(read(&source).unwrap_err(), MetadataError::TooLarge);
     }
 
     #[test]

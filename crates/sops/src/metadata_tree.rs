@@ -448,4 +448,14 @@ mod tests {
         assert_eq!(text("T").boolean(), Some(true));
         assert_eq!(text("yes").boolean(), None);
     }
+
+    #[test]
+    fn aliases_do_not_multiply_without_end() {
+        let source = "b: &b [x, x]\nsops: {a: [*b, *b, *b]}\n";
+        let stream = crate::format::parse(Syntax::Yaml, source).unwrap();
+        let node = metadata::find(&stream, 0).unwrap().unwrap();
+        assert!(convert(&stream, node, 0, &mut 11).is_ok());
+        let error = convert(&stream, node, 0, &mut 10).unwrap_err();
+        assert_eq!(error, MetadataError::TooLarge);
+    }
 }

@@ -5,7 +5,7 @@
 use selkie_keys::age::{AgeIdentities, IdentitySource};
 use selkie_secret::SecretString;
 use selkie_sops::{
-    AddClearError, AddClearOptions, DecryptError, DecryptOptions, EncryptPlan, Encryption,
+    AddClearError, AddClearOptions, DecryptError, DecryptOptions, EncryptPlan, Encryption, Format,
     MacError, NoDataKey, Selection, Warning, add_clear, decrypt, encrypt,
 };
 use selkie_text::yaml::{self, Kind, NodeId, Scalar, Stream};
@@ -25,7 +25,12 @@ fn identities(text: &str) -> AgeIdentities {
 }
 
 fn open(source: &str) -> Result<(String, Vec<Warning>), DecryptError> {
-    let opened = decrypt(source, &identities(IDENTITY), &DecryptOptions::default())?;
+    let opened = decrypt(
+        source,
+        Format::Yaml,
+        &identities(IDENTITY),
+        &DecryptOptions::default(),
+    )?;
     Ok((opened.text.expose().to_owned(), opened.warnings))
 }
 
@@ -136,6 +141,7 @@ fn canonical_forms_are_those_of_sops_but_for_floats() {
 fn the_published_file_opens() {
     let opened = decrypt(
         VECTOR,
+        Format::Yaml,
         &identities(VECTOR_IDENTITY),
         &DecryptOptions::default(),
     )
@@ -167,7 +173,7 @@ fn files_of_older_writers_open() {
     assert_ne!(old, VECTOR);
     let own = identities(VECTOR_IDENTITY);
     for source in [old, python] {
-        let opened = decrypt(&source, &own, &DecryptOptions::default()).unwrap();
+        let opened = decrypt(&source, Format::Yaml, &own, &DecryptOptions::default()).unwrap();
         assert!(opened.text.expose().contains("a: hello\n"));
     }
 }
@@ -185,7 +191,8 @@ fn every_changed_byte_is_noticed() {
             let mut changed = source.to_owned();
             let other = if &source[at..=at] == "A" { "B" } else { "A" };
             changed.replace_range(at..=at, other);
-            let error = decrypt(&changed, &own, &DecryptOptions::default()).unwrap_err();
+            let error =
+                decrypt(&changed, Format::Yaml, &own, &DecryptOptions::default()).unwrap_err();
             if of_mac {
                 assert!(
                     matches!(error, DecryptError::Mac(MacError::Undecryptable(_))),
@@ -195,7 +202,7 @@ fn every_changed_byte_is_noticed() {
                     ignore_mac: true,
                     ..DecryptOptions::default()
                 };
-                assert!(decrypt(&changed, &own, &options).is_ok());
+                assert!(decrypt(&changed, Format::Yaml, &own, &options).is_ok());
             } else {
                 let text = error.to_string();
                 assert!(
@@ -255,7 +262,7 @@ fn a_changed_comment_warns_and_is_kept() {
 #[test]
 fn without_a_fitting_identity_the_recipients_are_listed() {
     let other = identities(VECTOR_IDENTITY);
-    let error = decrypt(KINDS, &other, &DecryptOptions::default()).unwrap_err();
+    let error = decrypt(KINDS, Format::Yaml, &other, &DecryptOptions::default()).unwrap_err();
     let recipient = include_str!("../../../keys-example/age.pub").trim();
     assert_eq!(
         error.to_string(),
@@ -278,7 +285,7 @@ fn what_was_forgotten_in_clear_is_named_and_added() {
         mac_only_encrypted: false,
         now: "2026-03-04T05:06:07Z".parse().unwrap(),
     };
-    let forgotten = |source: &str| match encrypt(source, &plan).unwrap() {
+    let forgotten = |source: &str| match encrypt(source, Format::Yaml, &plan).unwrap() {
         Encryption::AlreadyEncrypted(found) => found.clear,
         Encryption::Encrypted(_) => panic!("it has metadata"),
     };
@@ -290,7 +297,14 @@ fn what_was_forgotten_in_clear_is_named_and_added() {
     );
     let clear = forgotten(&added);
     let names: Vec<(&str, usize)> = clear.iter().map(|c| (c.path.as_str(), c.line)).collect();
-    assert_eq!(names, [("stringData.token", 11), ("stringData.n", 12)]);
+    assert_eq!(
+        names,
+        [
+            ("the comment in stringData", 10),
+            ("stringData.token", 11),
+            ("stringData.n", 12)
+        ]
+    );
     let error = open(&added).unwrap_err().to_string();
     assert!(
         error.starts_with("line 11: stringData.token should be encrypted"),
@@ -301,7 +315,7 @@ fn what_was_forgotten_in_clear_is_named_and_added() {
         now: plan.now,
         ignore_mac: false,
     };
-    let result = add_clear(&added, &own, &options).unwrap();
+    let result = add_clear(&added, Format::Yaml, &own, &options).unwrap();
     assert_eq!((result.values, result.comments), (2, 1));
     let (text, warnings) = open(&result.text).unwrap();
     assert_eq!(warnings, []);
@@ -324,7 +338,7 @@ fn what_was_forgotten_in_clear_is_named_and_added() {
     );
 
     let tampered = added.replace("name: db", "name: dc");
-    let error = add_clear(&tampered, &own, &options).unwrap_err();
+    let error = add_clear(&tampered, Format::Yaml, &own, &options).unwrap_err();
     assert!(
         matches!(error, AddClearError::Mac(MacError::Mismatch)),
         "{error}"
@@ -333,6 +347,6 @@ fn what_was_forgotten_in_clear_is_named_and_added() {
         ignore_mac: true,
         ..options
     };
-    let result = add_clear(&tampered, &own, &accepted).unwrap();
+    let result = add_clear(&tampered, Format::Yaml, &own, &accepted).unwrap();
     assert!(open(&result.text).is_ok());
 }

@@ -109,12 +109,7 @@ impl Reader<'_, '_> {
         Ok(())
     }
 
-    fn listed(
-        &self,
-        node: NodeId,
-        name: &str,
-        kind: KeyKind,
-    ) -> Result<Vec<KeySpec>, ConfigError> {
+    fn listed(&self, node: NodeId, name: &str, kind: KeyKind) -> Result<Vec<KeySpec>, ConfigError> {
         if self.stream.node(node).kind == Kind::Scalar && !self.is_null(node) {
             return Err(self.error(node, format!("{name} of a key group is not a list")));
         }

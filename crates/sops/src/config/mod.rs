@@ -144,7 +144,9 @@ struct PathPattern(Option<(String, GoRegex)>);
 impl PathPattern {
     fn matches(&self, path: &str) -> bool {
         let Self(pattern) = self;
-        pattern.as_ref().is_none_or(|(_, regex)| regex.is_match(path))
+        pattern
+            .as_ref()
+            .is_none_or(|(_, regex)| regex.is_match(path))
     }
 
     fn text(&self) -> &str {

@@ -6,9 +6,7 @@ use selkie_text::yaml;
 use selkie_text::{Kind, NodeId, Scalar, Stream};
 
 use super::keys::{FLAT, unique};
-use super::{
-    Config, ConfigError, CreationRule, Destination, DestinationRule, PathPattern, Stores,
-};
+use super::{Config, ConfigError, CreationRule, Destination, DestinationRule, PathPattern, Stores};
 use crate::key_spec::KeySpec;
 use crate::regex::GoRegex;
 use crate::selection::SelectionSettings;
@@ -222,7 +220,8 @@ impl Reader<'_, '_> {
             version,
         }));
         if found.len() > 1 {
-            let reason = "a destination rule names more than one of s3_bucket, gcs_bucket, vault_path";
+            let reason =
+                "a destination rule names more than one of s3_bucket, gcs_bucket, vault_path";
             return Err(self.error(node, reason.to_owned()));
         }
         rule.destination = found.pop();
@@ -429,4 +428,3 @@ fn similar(known: &str, written: &str) -> bool {
     }
     row[written.len()] <= 2.min(known.len() / 2)
 }
-

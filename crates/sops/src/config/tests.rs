@@ -15,7 +15,10 @@ fn the_first_matching_rule_wins() {
     )
     .unwrap();
     assert_eq!(recipients(&config, "x.prod.yaml"), ["age1a", "age1b"]);
-    assert_eq!(recipients(&config, "dev/x.yaml"), ["age1c", "age1d", "age1e"]);
+    assert_eq!(
+        recipients(&config, "dev/x.yaml"),
+        ["age1c", "age1d", "age1e"]
+    );
     assert_eq!(recipients(&config, "other.yaml"), ["age1f", "age1g"]);
     let rule = config.rule_for("x.prod.yaml").unwrap();
     assert_eq!(rule.line, 2);
@@ -84,7 +87,11 @@ fn every_kind_of_key_is_read_in_both_forms() {
         .collect();
     assert_eq!(
         shown[0],
-        ["age age1a", "pgp AB", "hc_vault https://v:8200/v1/sops/keys/k"]
+        [
+            "age age1a",
+            "pgp AB",
+            "hc_vault https://v:8200/v1/sops/keys/k"
+        ]
     );
     assert_eq!(
         shown[1],
@@ -118,7 +125,10 @@ fn an_explanation_names_the_rules_that_were_passed() {
     )
     .unwrap();
     let found = config.explain("dev/x.json");
-    assert_eq!(found.rule.map(|(number, rule)| (number, rule.line)), Some((2, 4)));
+    assert_eq!(
+        found.rule.map(|(number, rule)| (number, rule.line)),
+        Some((2, 4))
+    );
     assert_eq!(found.passed, [(1, 2, "^prod/")]);
     assert_eq!(config.explain("x.yaml").rule.unwrap().0, 3);
     let none = Config::parse("creation_rules:\n  - path_regex: ^a\n    age: age1a\n").unwrap();
@@ -138,7 +148,8 @@ fn rules_that_can_never_match_are_found() {
         .map(|rule| (rule.number, rule.line, rule.by))
         .collect();
     assert_eq!(found, [(2, 4, 1), (4, 8, 3), (5, 10, 3)]);
-    let last = Config::parse("creation_rules:\n  - path_regex: '^.$'\n    age: age1a\n  - age: age1b\n");
+    let last =
+        Config::parse("creation_rules:\n  - path_regex: '^.$'\n    age: age1a\n  - age: age1b\n");
     assert!(last.unwrap().shadowed_rules().is_empty());
 }
 
@@ -162,7 +173,14 @@ fn destinations_stores_and_our_own_section_are_read() {
             prefix: "p/".to_owned()
         })
     );
-    assert_eq!(s3.recreation.as_ref().unwrap().groups(&BTreeMap::new()).len(), 1);
+    assert_eq!(
+        s3.recreation
+            .as_ref()
+            .unwrap()
+            .groups(&BTreeMap::new())
+            .len(),
+        1
+    );
     let vault = config.destination_for("v/x.yaml").unwrap();
     assert!(vault.omit_extensions);
     assert_eq!(
@@ -263,9 +281,14 @@ fn merges_without_end_end() {
     let mut text = "g0: &g0 {age: [age1a]}\n".to_owned();
     for level in 1..20 {
         let below = level - 1;
-        text.push_str(&format!("g{level}: &g{level} {{merge: [*g{below}, *g{below}]}}\n"));
+        text.push_str(&format!(
+            "g{level}: &g{level} {{merge: [*g{below}, *g{below}]}}\n"
+        ));
     }
     text.push_str("creation_rules: [{key_groups: [*g19]}]\n");
     let error = Config::parse(&text).unwrap_err().to_string();
-    assert!(error.contains("merged without end") || error.contains("alias"), "{error}");
+    assert!(
+        error.contains("merged without end") || error.contains("alias"),
+        "{error}"
+    );
 }

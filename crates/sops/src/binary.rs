@@ -1,0 +1,147 @@
+//! Files that are one value: any bytes in, JSON out (sops-format.md 13).
+
+use selkie_secret::SecretBytes;
+use selkie_text::{self as text, Kind as NodeKind, Stream, Syntax};
+use zeroize::Zeroizing;
+
+use crate::cipher::{Cipher, Ivs, Kind};
+use crate::data_key::{self, GroupError};
+use crate::decrypt::{DecryptError, DecryptOptions};
+use crate::encrypt::{AlreadyEncrypted, EncryptError, EncryptPlan, Encrypted, Encryption};
+use crate::format::Format;
+use crate::keys::{DataKey, DataKeySource};
+use crate::mac::Mac;
+use crate::metadata::{Metadata, NewMetadata};
+use crate::open::{self, Opened};
+use crate::rfc3339;
+use crate::tree::{self, SOPS_KEY, What};
+use crate::value::Value;
+
+/// The key of the value, and its additional authenticated data.
+const DATA_KEY: &str = "data";
+const DATA_AAD: &str = "data:";
+
+/// Encrypts bytes as one value.
+///
+/// The plan's selection and `mac_only_encrypted` mean nothing here; no selection is written. A file
+/// that is encrypted already says so (sops encrypts it again, sops-format.md 24).
+pub fn encrypt_binary(bytes: &[u8], plan: &EncryptPlan<'_>) -> Result<Encryption, EncryptError> {
+    if let Some(metadata) = metadata_of(bytes) {
+        return Ok(Encryption::AlreadyEncrypted(AlreadyEncrypted {
+            clear: Vec::new(),
+            keys: metadata.keys().cloned().collect(),
+        }));
+    }
+    if plan.groups.iter().all(Vec::is_empty) {
+        return Err(GroupError::None.into());
+    }
+    let key = DataKey::generate()?;
+    let cipher = Cipher::new(&key);
+    let mut ivs = Ivs::new();
+    let wrapped = data_key::wrap(&key, &plan.groups, plan.threshold)?;
+    let now = rfc3339::of(plan.now);
+    let mut mac = Mac::new(false);
+    mac.add(&Value::Str(bytes.into()), true);
+    let mac = cipher.encrypt(mac.finish().as_bytes(), &now, Kind::Str, &mut ivs)?;
+    let block = NewMetadata {
+        groups: &wrapped.groups,
+        threshold: wrapped.threshold,
+        last_modified: &now,
+        mac: &mac,
+        selection: None,
+        mac_only_encrypted: false,
+    }
+    .to_value(Syntax::Json);
+    let empty = text::Value::Str(String::new());
+    let frame = text::Value::Map(vec![
+        (DATA_KEY.to_owned(), empty),
+        (SOPS_KEY.to_owned(), block),
+    ]);
+    let frame = text::emit(&frame, Syntax::Json, None)
+        .map_err(|error| EncryptError::SelfCheck(error.to_string()))?;
+    // The ciphertext needs no escapes, and may be large: it is put into the finished frame.
+    let (before, after) = frame
+        .split_once("\"\"")
+        .ok_or_else(|| EncryptError::SelfCheck("no place for the value".to_owned()))?;
+    let token = match bytes.is_empty() {
+        true => String::new(),
+        false => cipher.encrypt(bytes, DATA_AAD, Kind::Str, &mut ivs)?,
+    };
+    let text = [before, "\"", &token, "\"", after].concat();
+    Ok(Encryption::Encrypted(Encrypted {
+        text,
+        values: usize::from(!bytes.is_empty()),
+        comments: 0,
+    }))
+}
+
+/// Decrypts a file that [`encrypt_binary`] or sops made, and returns its bytes.
+pub fn decrypt_binary(
+    source: &str,
+    keys: &dyn DataKeySource,
+    options: &DecryptOptions,
+) -> Result<SecretBytes, DecryptError> {
+    let stream = Format::Binary.parse(source)?;
+    let metadata = Metadata::read(&stream)?;
+    if options.require_version {
+        metadata.check_version()?;
+    }
+    let data = data_node(&stream).ok_or(DecryptError::NoData)?;
+    let key = data_key::recover(&metadata, keys, options.order.as_ref())?;
+    let cipher = Cipher::new(&key);
+    let mut mac = Mac::new(metadata.mac_only_encrypted);
+    let mut found = Zeroizing::new(Vec::new());
+    tree::walk(&stream, &metadata.selection, |leaf| {
+        let is_data = matches!(leaf.what, What::Scalar(node) if node == data);
+        match open::open(&stream, &leaf, &cipher)? {
+            Opened::Value(_, value, plain) => {
+                mac.add(&value, true);
+                if is_data {
+                    found = plain;
+                }
+            }
+            Opened::Kept(Some(value)) => {
+                mac.add(&value, leaf.selected);
+                if let (true, Value::Str(bytes)) = (is_data, &value) {
+                    *found = bytes.to_vec();
+                }
+            }
+            Opened::Clear(..) => {
+                return Err(DecryptError::Clear {
+                    path: leaf.path(),
+                    line: leaf.line(),
+                });
+            }
+            _ => {}
+        }
+        Ok::<(), DecryptError>(())
+    })?;
+    if !options.ignore_mac {
+        open::check_mac(&metadata, &cipher, &mac.finish())?;
+    }
+    Ok(SecretBytes::new(std::mem::take(&mut *found)))
+}
+
+/// Returns the node of the one value: a string under `data` at the top.
+fn data_node(stream: &Stream<'_>) -> Option<text::NodeId> {
+    let root = stream.documents().first()?.root?;
+    let node = tree::member(stream, root, DATA_KEY)?;
+    let is_text = matches!(stream.resolve(node), Ok(text::Scalar::Str(_)));
+    (stream.node(node).kind == NodeKind::Scalar && is_text).then_some(node)
+}
+
+/// Returns the metadata of bytes that are an encrypted binary file.
+fn metadata_of(bytes: &[u8]) -> Option<Metadata> {
+    let begins = bytes.trim_ascii_start().starts_with(b"{");
+    let source = std::str::from_utf8(bytes).ok().filter(|_| begins)?;
+    if !source.contains("\"sops\"") {
+        return None;
+    }
+    let stream = Format::Binary.parse(source).ok()?;
+    let root = stream.documents().first()?.root?;
+    let data = data_node(&stream)?;
+    let only_these = stream.entries(root).count() == 2;
+    let data = &stream.node(data).value;
+    let encrypted = only_these && (data.is_empty() || open::looks_encrypted(data));
+    Metadata::read(&stream).ok().filter(|_| encrypted)
+}
