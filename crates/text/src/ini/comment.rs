@@ -20,6 +20,7 @@ pub(crate) fn comment_text<'s>(source: &'s str, comment: &Comment) -> Cow<'s, st
     let mut text = String::with_capacity(comment.span.end - above.start);
     let mut lines = source[first.end..above.end].split('\n');
     text.push_str(lines.next().unwrap_or_default());
+    // A line of blanks is no part of it.
     for line in lines.map(str::trim_start).filter(|line| !line.is_empty()) {
         text.push('\n');
         text.push_str(line);

@@ -13,11 +13,12 @@ pub(crate) fn emit(value: &Value) -> Result<String, WriteError> {
         return Err(mapping_wanted(wanted, place));
     };
     let mut out = String::new();
-    let count = sections.len();
-    for (index, (name, section)) in sections.iter().enumerate() {
-        if matches!(section, Value::Comment(_)) {
-            continue;
-        }
+    let sections = || {
+        let sections = sections.iter();
+        sections.filter(|(_, section)| !matches!(section, Value::Comment(_)))
+    };
+    let count = sections().count();
+    for (index, (name, section)) in sections().enumerate() {
         let is_default = index == 0 && name.eq_ignore_ascii_case("DEFAULT");
         let (comments, lines) = section_text(section, "\n")?;
         out.push_str(&comments);
@@ -70,11 +71,10 @@ pub(super) fn section_text(
     let (mut above_header, mut lines) = (String::new(), Vec::<(String, String, String)>::new());
     for (key, value) in entries {
         if let Value::Comment(text) = value {
-            let comment = match lines.last_mut() {
-                Some((_, _, comment)) => comment,
-                None => &mut above_header,
-            };
-            write_comment(comment, text, line_end);
+            match lines.last_mut() {
+                Some((_, _, comment)) => write_comment(comment, text, str::trim, line_end),
+                None => write_comment(&mut above_header, text, |line| line, line_end),
+            }
             continue;
         }
         let value = quoted(&text_of(value)?, "", "")?;
@@ -97,8 +97,8 @@ fn padding(key: &str, width: usize) -> usize {
     width - key.len() + key.chars().count()
 }
 
-fn write_comment(out: &mut String, text: &str, line_end: &str) {
-    for line in text.split('\n').map(str::trim) {
+fn write_comment(out: &mut String, text: &str, trim: impl Fn(&str) -> &str, line_end: &str) {
+    for line in text.split('\n').map(trim) {
         match line.chars().next() {
             Some(mark @ ('#' | ';')) => {
                 out.push(mark);

@@ -59,9 +59,9 @@ impl<'s> Reader<'_, 's> {
             };
             match self.source.as_bytes()[text.start] {
                 b'#' | b';' => {
-                    let piece = self.trimmed_end(text);
-                    let from = self.above.as_ref().map_or(piece.start, |above| above.start);
-                    self.above = Some(from..piece.end);
+                    let from = self.above.as_ref().map_or(text.start, |above| above.start);
+                    let end = text.end - usize::from(self.source[text].ends_with('\n'));
+                    self.above = Some(from..end);
                 }
                 b'[' => {
                     section = self.header(root, line.start, text)?;
@@ -96,7 +96,8 @@ impl<'s> Reader<'_, 's> {
                 }
             }
         }
-        let foot = self.above.take().map(Comment::at).into_iter().collect();
+        let foot = self.above.take().map(|above| self.trimmed_end(above));
+        let foot = foot.map(Comment::at).into_iter().collect();
         Ok(self.builder.finish(Syntax::Ini, foot, self.unattached))
     }
 
@@ -151,7 +152,7 @@ impl<'s> Reader<'_, 's> {
                 above,
                 owner: Some(owner),
             },
-            (Some(above), None) => Comment::at(above),
+            (Some(above), None) => Comment::at(self.trimmed_end(above)),
             (None, None) => return Vec::new(),
         };
         vec![comment]

@@ -45,7 +45,11 @@ pub(crate) fn append_entry(
         return Ok(());
     }
     // The file ends without a line break.
-    let body = entry.strip_suffix(line_end).unwrap_or(&entry);
+    let body = match ends_in_block(value) {
+        // A block scalar needs its line break.
+        true => &entry[..],
+        false => entry.strip_suffix(line_end).unwrap_or(&entry),
+    };
     let mut mark = "";
     if let Some(open) = open_block(stream, document).map(|id| stream.node(id))
         && let Some(block) = &open.block
@@ -172,7 +176,8 @@ fn open_block(stream: &Stream<'_>, document: usize) -> Option<NodeId> {
     (open && node.span.end == stream.source.len()).then_some(id)
 }
 
-fn ends_in_block(value: &Value) -> bool {
+/// Whether the last line of a value in block style is that of a block scalar.
+pub(super) fn ends_in_block(value: &Value) -> bool {
     match value {
         Value::Map(entries) => entries.last().is_some_and(|(_, last)| ends_in_block(last)),
         Value::Seq(items) => items.last().is_some_and(ends_in_block),

@@ -105,11 +105,19 @@ fn write_entries(
     }
 }
 
-/// One line for each of the text, at `column`.
+/// One line for each of the text, at `column`. Lines after the first keep a `#` of their own.
 fn write_comment(out: &mut String, text: &str, column: usize) {
-    for line in text.split(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}']) {
+    let breaks = ['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}'];
+    for (index, line) in text.split(breaks).enumerate() {
+        if index > 0 && line.is_empty() {
+            continue;
+        }
         pad(out, column);
-        out.push('#');
+        out.push_str(match line {
+            _ if index == 0 => "#",
+            line if line.starts_with('#') => "",
+            _ => "# ",
+        });
         out.push_str(line);
         out.push('\n');
     }
