@@ -4,7 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use selkie_text::{Limits, ParseError, Stream, Syntax, Value, dotenv, emit_documents, ini, json, yaml};
+use selkie_text::{
+    Limits, ParseError, Stream, Syntax, Value, dotenv, emit_documents, ini, json, yaml,
+};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -52,12 +54,17 @@ fn documents(source: &str, syntax: Syntax) -> Result<Vec<Value>, String> {
 
 /// Where sops loses or breaks something.
 fn differs_on_purpose(input: &str, from: &str, to: &str, written: &str) -> bool {
-    let last = input.trim_end().lines().last().unwrap_or_default().trim_start();
+    let last = input
+        .trim_end()
+        .lines()
+        .last()
+        .unwrap_or_default()
+        .trim_start();
     let first = input.find(['[', '=']).map_or("", |at| &input[..at]);
     // Comments at the end of an INI file are dropped.
-    from == "ini" && to == "yaml" && last.starts_with(['#', ';'])
-        // The comment of a section without keys ends in braces.
-        || from == "ini" && to == "yaml" && written.contains("{\n")
+    let dropped = last.starts_with(['#', ';']);
+    // The comment of a section without keys ends in braces.
+    from == "ini" && to == "yaml" && (dropped || written.contains("{\n"))
         // A value that ends in a backslash swallows the next line.
         || to == "ini" && written.lines().any(|line| line.ends_with('\\'))
         // Documents after the first are dropped.
@@ -108,7 +115,8 @@ fn files_are_read_and_written_as_sops_does() {
                 };
                 name == "yaml"
                     && documents(ours, Syntax::Yaml).is_ok()
-                    && documents(ours, Syntax::Yaml) == documents(&sops.replace("\r\n", "\n"), Syntax::Yaml)
+                    && documents(ours, Syntax::Yaml)
+                        == documents(&sops.replace("\r\n", "\n"), Syntax::Yaml)
             };
             if written.as_ref().ok() != expected.as_ref() && !same_values() {
                 failures.push(format!(

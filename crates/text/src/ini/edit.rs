@@ -62,7 +62,7 @@ fn insert_section(
         edits.insert(line_start(source, at), format!("{text}{line_end}"));
         return Ok(());
     }
-    let trailing = stream.documents[0].foot.first().is_some();
+    let trailing = !stream.documents[0].foot.is_empty();
     let at = if trailing {
         content_end(stream, root)
     } else {

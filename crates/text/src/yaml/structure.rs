@@ -24,7 +24,10 @@ pub(crate) fn set_value(
         return fill(stream, edits, id, value, indent);
     }
     if let Some(properties) = node.properties.clone().filter(|_| node.span.is_empty()) {
-        let anchor = node.anchor.map(|name| format!("&{name} ")).unwrap_or_default();
+        let anchor = node
+            .anchor
+            .map(|name| format!("&{name} "))
+            .unwrap_or_default();
         let text = match value {
             Value::Map(_) | Value::Seq(_) => emit_json(value),
             _ if in_flow(stream, node) => emit_json(value),
@@ -89,16 +92,33 @@ fn fill(
             what: "the key has no ':' behind it; write it as 'key:'",
         }),
         Hook::Document => {
-            let text = if filled { super::emit(value, indent) } else { one_line(value) };
-            let text = text.strip_suffix('\n').unwrap_or(&text).replace('\n', line_end);
+            let text = if filled {
+                super::emit(value, indent)
+            } else {
+                one_line(value)
+            };
+            let text = text
+                .strip_suffix('\n')
+                .unwrap_or(&text)
+                .replace('\n', line_end);
             let rest = rest_of_line(source, place.at);
-            let before = if rest_of_line_before(source, node) { line_end } else { "" };
-            let after = if rest.trim_matches(['\r', '\n']).is_empty() && !rest.is_empty() { "" } else { line_end };
+            let before = if rest_of_line_before(source, node) {
+                line_end
+            } else {
+                ""
+            };
+            let after = if rest.trim_matches(['\r', '\n']).is_empty() && !rest.is_empty() {
+                ""
+            } else {
+                line_end
+            };
             edits.insert(place.at, format!("{before}{text}{after}"));
             Ok(())
         }
         Hook::Colon if filled => {
-            let column = node.parent.map_or(0, |parent| stream.column(stream.node(parent).span.start));
+            let column = node
+                .parent
+                .map_or(0, |parent| stream.column(stream.node(parent).span.start));
             let text = emit_entry("k", value, column, indent);
             let lines = text.split_once('\n').map_or("", |(_, lines)| lines);
             insert_lines(edits, source, line_after(source, place.at), lines, value);
@@ -106,11 +126,13 @@ fn fill(
         }
         Hook::Dash if filled && rest_of_line(source, place.at).trim().is_empty() => {
             let text = emit_nested(value, stream.column(place.at) + 1, indent);
-            let text = match place.at == source.len() {
-                true => unfinished(&text, "\n", value),
-                false => text.strip_suffix('\n').unwrap_or(&text),
+            let text = match rest_of_line(source, place.at).ends_with(['\n', '\r']) {
+                false => unfinished(&text, "\n", value),
+                true => text.strip_suffix('\n').unwrap_or(&text),
             };
-            edits.insert(place.at, format!(" {}", text.replace('\n', line_end)));
+            let blanks = rest_of_line(source, place.at).trim_end_matches(['\n', '\r']);
+            let span = place.at..place.at + blanks.len();
+            edits.replace(span, format!(" {}", text.replace('\n', line_end)));
             Ok(())
         }
         Hook::Dash if filled => {
@@ -131,7 +153,10 @@ fn insert_lines(edits: &mut Edits, source: &str, at: usize, lines: &str, value: 
     if at == 0 || source[..at].ends_with(['\n', '\r']) {
         edits.insert(at, lines);
     } else {
-        edits.insert(at, format!("{line_end}{}", unfinished(&lines, line_end, value)));
+        edits.insert(
+            at,
+            format!("{line_end}{}", unfinished(&lines, line_end, value)),
+        );
     }
 }
 
@@ -203,16 +228,18 @@ fn replace_with_block(
     let node = stream.node(id);
     let Some(key) = key_of(stream, id) else {
         // An item, or the document.
-        let column = match hangs_on(stream, node) {
-            _ if node.parent.is_some() => stream.column(start_of(node)),
-            Some(_) | None => 0,
+        let column = match node.parent.is_some() || !rest_of_line_before(source, node) {
+            true => stream.column(start_of(node)),
+            false => 0,
         };
         let rest = rest_of_line(source, content_end(stream, id));
         if !rest.trim().is_empty() || node.properties.is_some() {
             return replace_with_line(stream, edits, id, &emit_json(value));
         }
         let text = emit_nested(value, column, indent).replace('\n', line_end(source));
-        let at_end = content_end(stream, id) == source.len();
+        let end = content_end(stream, id);
+        let end = end + rest.trim_end_matches(['\n', '\r']).len();
+        let at_end = end == source.len();
         let text = match at_end {
             true => unfinished(&text, line_end(source), value),
             false => text.strip_suffix(line_end(source)).unwrap_or(&text),
@@ -225,8 +252,8 @@ fn replace_with_block(
             text.to_owned()
         };
         match node.span.start > 0 && node.parent.is_none() && rest_of_line_before(source, node) {
-            true => edits.replace(node.span.clone(), format!("{}{text}", line_end(source))),
-            false => edits.replace(start_of(node)..content_end(stream, id), text),
+            true => edits.replace(node.span.start..end, format!("{}{text}", line_end(source))),
+            false => edits.replace(start_of(node)..end, text),
         }
         return Ok(());
     };
@@ -400,14 +427,23 @@ pub(crate) fn push_item(
     let end = line_after(stream.source, content_end(stream, sequence));
     let value = &*settled(&stream.source[end..], value);
     let item = emit_item(value, column, indent);
-    insert_behind(stream, edits, node.children[node.children.len() - 1], &item, value)
+    insert_behind(
+        stream,
+        edits,
+        node.children[node.children.len() - 1],
+        &item,
+        value,
+    )
 }
 
 /// Whether a flow collection is no single pair without braces, as in `[a: b]`.
 fn has_brackets(stream: &Stream<'_>, node: &Node<'_>) -> bool {
     stream.source[node.span.clone()].starts_with(['{', '['])
         && stream.source[..node.span.end].ends_with(['}', ']'])
-        && node.children.first().is_none_or(|child| start_of(stream.node(*child)) > node.span.start)
+        && node
+            .children
+            .first()
+            .is_none_or(|child| start_of(stream.node(*child)) > node.span.start)
 }
 
 /// Where the dash of a block sequence's item is.
@@ -491,7 +527,10 @@ pub(crate) fn remove_item(
     }
     if parent.style == Style::Flow {
         if !has_brackets(stream, parent) {
-            edits.replace(parent.span.start..end_of(stream, last).max(parent.span.end), "{}");
+            edits.replace(
+                parent.span.start..end_of(stream, last).max(parent.span.end),
+                "{}",
+            );
             return Ok(());
         }
         edits.delete(flow_removal(stream, parent, index, step));
@@ -571,7 +610,11 @@ fn without_blocks(value: &Value) -> Value {
         Value::Str(text) if text.contains('\n') => Value::Quoted(text.clone()),
         Value::Map(entries) => {
             let entries = entries.iter();
-            Value::Map(entries.map(|(key, value)| (key.clone(), without_blocks(value))).collect())
+            Value::Map(
+                entries
+                    .map(|(key, value)| (key.clone(), without_blocks(value)))
+                    .collect(),
+            )
         }
         Value::Seq(items) => Value::Seq(items.iter().map(without_blocks).collect()),
         other => other.clone(),
