@@ -134,15 +134,7 @@ pub fn add_clear(
     }
     let now = rfc3339::of(options.now);
     let mac = cipher.encrypt(after.finish().as_bytes(), &now, Kind::Str, &mut ivs)?;
-    let mut written = HashSet::new();
-    for block in metadata::blocks(&stream).map_err(DecryptError::from)? {
-        for (node, text) in [(block.mac, &mac), (block.last_modified, &now)] {
-            // One node may be the block of several documents, through an alias.
-            if let Some(node) = node.filter(|node| written.insert(*node)) {
-                yaml::set_scalar(&stream, &mut edits, node, text, true);
-            }
-        }
-    }
+    metadata::set_mac(&stream, &mut edits, &mac, &now).map_err(DecryptError::from)?;
     let mut text = edits.try_apply(source)?;
     read_back(&text, format, &cipher)
         .map_err(|error| AddClearError::SelfCheck(error.to_string()))?;

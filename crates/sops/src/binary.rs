@@ -86,14 +86,23 @@ pub fn decrypt_binary(
     if options.require_version {
         metadata.check_version()?;
     }
-    let data = data_node(&stream).ok_or(DecryptError::NoData)?;
     let key = data_key::recover(&metadata, keys, options.order.as_ref())?;
-    let cipher = Cipher::new(&key);
+    open_binary(&stream, &metadata, &Cipher::new(&key), options)
+}
+
+/// Opens every value, checks the MAC (but for `ignore_mac`), and returns the bytes.
+pub(crate) fn open_binary(
+    stream: &Stream<'_>,
+    metadata: &Metadata,
+    cipher: &Cipher<'_>,
+    options: &DecryptOptions,
+) -> Result<SecretBytes, DecryptError> {
+    let data = data_node(stream).ok_or(DecryptError::NoData)?;
     let mut mac = Mac::new(metadata.mac_only_encrypted);
     let mut found = Zeroizing::new(Vec::new());
-    tree::walk(&stream, &metadata.selection, |leaf| {
+    tree::walk(stream, &metadata.selection, |leaf| {
         let is_data = matches!(leaf.what, What::Scalar(node) if node == data);
-        match open::open(&stream, &leaf, &cipher)? {
+        match open::open(stream, &leaf, cipher)? {
             Opened::Value(_, value, plain) => {
                 mac.add(&value, true);
                 if is_data {
@@ -117,9 +126,33 @@ pub fn decrypt_binary(
         Ok::<(), DecryptError>(())
     })?;
     if !options.ignore_mac {
-        open::check_mac(&metadata, &cipher, &mac.finish())?;
+        open::check_mac(metadata, cipher, &mac.finish())?;
     }
     Ok(SecretBytes::new(std::mem::take(&mut *found)))
+}
+
+/// Puts other bytes in the place of those of an encrypted file; `mac` and `lastmodified` stay.
+pub(crate) fn replace(
+    source: &str,
+    bytes: &[u8],
+    cipher: &Cipher<'_>,
+) -> Result<String, EncryptError> {
+    let stream = Format::Binary.parse(source)?;
+    let failed = || EncryptError::SelfCheck("no place for the value".to_owned());
+    let node = data_node(&stream).ok_or_else(failed)?;
+    let token = match bytes.is_empty() {
+        true => String::new(),
+        false => cipher.encrypt(bytes, DATA_AAD, Kind::Str, &mut Ivs::new())?,
+    };
+    let span = &stream.node(node).span;
+    Ok([
+        &source[..span.start],
+        "\"",
+        &token,
+        "\"",
+        &source[span.end..],
+    ]
+    .concat())
 }
 
 /// Returns the node of the one value: a string under `data` at the top.

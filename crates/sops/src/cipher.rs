@@ -10,6 +10,7 @@ use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 use zeroize::Zeroizing;
 
 use crate::keys::{DataKey, RandomError};
+use crate::stash::Stash;
 
 /// What a ciphertext says its plaintext is: the `type` field (sops-format.md 2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,10 +82,12 @@ pub(crate) struct Cipher<'k> {
     aead: AesGcm<Aes256, U32>,
 }
 
-/// A supply of random IVs, drawn from the operating system in blocks.
+/// A supply of random IVs, drawn from the operating system in blocks; before them, the ciphertexts
+/// that equal values had before.
 pub(crate) struct Ivs {
     block: Vec<u8>,
     at: usize,
+    stash: Stash,
 }
 
 /// Length of an IV in bytes; not the usual 12 (sops-format.md 2.2).
@@ -106,7 +109,8 @@ impl<'k> Cipher<'k> {
         Self { key, aead }
     }
 
-    /// Encrypts `plaintext` under `aad` and a fresh IV, and returns the `ENC[..]` text.
+    /// Encrypts `plaintext` under `aad` and a fresh IV, and returns the `ENC[..]` text; the one of
+    /// before where `ivs` has it.
     pub(crate) fn encrypt(
         &self,
         plaintext: &[u8],
@@ -114,6 +118,9 @@ impl<'k> Cipher<'k> {
         kind: Kind,
         ivs: &mut Ivs,
     ) -> Result<String, RandomError> {
+        if let Some(token) = ivs.stash.take(aad, kind, plaintext) {
+            return Ok(token);
+        }
         Ok(self.encrypt_with_iv(plaintext, aad, kind, &ivs.next()?))
     }
 
@@ -193,9 +200,15 @@ impl<'k> Cipher<'k> {
 
 impl Ivs {
     pub(crate) fn new() -> Self {
+        Self::reusing(Stash::default())
+    }
+
+    /// Gives the ciphertexts of the stash first; they must be of the same data key.
+    pub(crate) fn reusing(stash: Stash) -> Self {
         Self {
             block: Vec::new(),
             at: 0,
+            stash,
         }
     }
 

@@ -7,7 +7,7 @@ use std::ops::Range;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use selkie_secret::SecretString;
-use selkie_text::yaml::{self, Comment, Edits, NodeId, Scalar, Stream, Style};
+use selkie_text::yaml::{self, Comment, Edits, NodeId, Scalar, Stream, Style, Syntax};
 use zeroize::Zeroizing;
 
 use crate::binary::decrypt_binary;
@@ -19,6 +19,7 @@ use crate::mac::Mac;
 use crate::metadata::{self, Metadata, MetadataError};
 use crate::open::{self, MacError, OpenError, Opened};
 use crate::restore::{self, Unwritable};
+use crate::selection::Selection;
 use crate::tree::{self, SOPS_KEY, TreeError, What};
 use crate::value::{self, Value};
 
@@ -169,39 +170,52 @@ pub fn decrypt(
             warnings: Vec::new(),
         });
     }
-    let is_yaml = format == Format::Yaml;
     let stream = format.parse(source)?;
     let metadata = Metadata::read(&stream)?;
     if options.require_version {
         metadata.check_version()?;
     }
     let key = data_key::recover(&metadata, keys, options.order.as_ref())?;
-    let cipher = Cipher::new(&key);
+    let plain = plain_edits(&stream, &metadata, &Cipher::new(&key), options)?;
+    let mut text = plain.edits.try_apply(source)?;
+    Ok(Decrypted {
+        text: SecretString::new(std::mem::take(&mut *text)),
+        values: plain.values,
+        warnings: plain.warnings,
+    })
+}
+
+/// What turns an encrypted file into the clear one.
+pub(crate) struct PlainEdits {
+    pub(crate) edits: Edits,
+    pub(crate) values: usize,
+    pub(crate) warnings: Vec<Warning>,
+}
+
+/// Opens every leaf, checks the MAC (but for `ignore_mac`) and collects the clear texts as edits.
+pub(crate) fn plain_edits(
+    stream: &Stream<'_>,
+    metadata: &Metadata,
+    cipher: &Cipher<'_>,
+    options: &DecryptOptions,
+) -> Result<PlainEdits, DecryptError> {
+    let is_yaml = stream.syntax() == Syntax::Yaml;
     let mut edits = Edits::new();
     // The block first: what is put back at the end of a document looks at what goes after it.
-    for block in metadata::blocks(&stream)? {
-        yaml::remove_entry(&stream, &mut edits, block.document, SOPS_KEY)?;
-        if is_yaml {
-            keep_document(&stream, &mut edits, block.document);
-        }
-    }
-    let spans = match is_yaml {
-        true => block_spans(&stream),
-        false => Vec::new(),
-    };
+    let spans = remove_blocks(stream, &mut edits)?;
     let mut mac = Mac::new(metadata.mac_only_encrypted);
     let mut clear_comments = Vec::new();
     let mut elements = Vec::new();
     let mut values = 0;
-    tree::walk(&stream, &metadata.selection, |leaf| {
-        let opened = open::open(&stream, &leaf, &cipher)?;
+    tree::walk(stream, &metadata.selection, |leaf| {
+        let opened = open::open(stream, &leaf, cipher)?;
         // What is met through an alias is edited where it stands.
         let in_place = leaf.alias.is_none();
         match opened {
             Opened::Value(node, value, spelling) => {
                 mac.add(&value, true);
                 if in_place && !is_yaml {
-                    restore::restore(&stream, &mut edits, node, &value, &spelling).map_err(
+                    restore::restore(stream, &mut edits, node, &value, &spelling).map_err(
                         |Unwritable(reason)| DecryptError::Unwritable {
                             path: leaf.path(),
                             line: leaf.line(),
@@ -211,7 +225,7 @@ pub fn decrypt(
                     values += 1;
                 } else if in_place {
                     restore(
-                        &stream,
+                        stream,
                         &mut edits,
                         node,
                         &value,
@@ -226,7 +240,7 @@ pub fn decrypt(
             Opened::KeptComment => {
                 if let What::Comment(comment) = leaf.what {
                     let text = &stream.comment_text(comment);
-                    lift_comment(&stream, &mut edits, &spans, comment, text);
+                    lift_comment(stream, &mut edits, &spans, comment, text);
                 }
             }
             Opened::Clear(..) => {
@@ -236,14 +250,14 @@ pub fn decrypt(
                 });
             }
             Opened::Comment(comment, text) if in_place => {
-                if !lift_comment(&stream, &mut edits, &spans, comment, &text) {
-                    yaml::set_comment(&stream, &mut edits, comment, &text);
+                if !lift_comment(stream, &mut edits, &spans, comment, &text) {
+                    yaml::set_comment(stream, &mut edits, comment, &text);
                 }
             }
             Opened::Element(node, text) if in_place => elements.push((node, text)),
             Opened::ClearComment(comment) if in_place => {
                 let text = &stream.comment_text(comment);
-                lift_comment(&stream, &mut edits, &spans, comment, text);
+                lift_comment(stream, &mut edits, &spans, comment, text);
                 clear_comments.push(comment.span.start);
             }
             Opened::Comment(..) | Opened::Element(..) | Opened::ClearComment(_) => {}
@@ -251,25 +265,59 @@ pub fn decrypt(
         Ok::<(), DecryptError>(())
     })?;
     if !options.ignore_mac {
-        open::check_mac(&metadata, &cipher, &mac.finish())?;
+        open::check_mac(metadata, cipher, &mac.finish())?;
     }
     if is_yaml {
-        restore_elements(&stream, &mut edits, &elements);
+        restore_elements(stream, &mut edits, &elements);
     } else {
         // JSON has no comments: those that came from YAML go (12).
         for (node, _) in &elements {
-            selkie_text::remove_item(&stream, &mut edits, *node, 4)?;
+            selkie_text::remove_item(stream, &mut edits, *node, 4)?;
         }
     }
-    let warnings = lines_of(source, clear_comments)
+    let warnings = lines_of(stream.source(), clear_comments)
         .map(|line| Warning::Comment { line })
         .collect();
-    let mut text = edits.try_apply(source)?;
-    Ok(Decrypted {
-        text: SecretString::new(std::mem::take(&mut *text)),
+    Ok(PlainEdits {
+        edits,
         values,
         warnings,
     })
+}
+
+/// Takes the metadata blocks out; returns where those of a YAML file stand.
+fn remove_blocks(
+    stream: &Stream<'_>,
+    edits: &mut Edits,
+) -> Result<Vec<Range<usize>>, DecryptError> {
+    let is_yaml = stream.syntax() == Syntax::Yaml;
+    for block in metadata::blocks(stream)? {
+        yaml::remove_entry(stream, edits, block.document, SOPS_KEY)?;
+        if is_yaml {
+            keep_document(stream, edits, block.document);
+        }
+    }
+    Ok(match is_yaml {
+        true => block_spans(stream),
+        false => Vec::new(),
+    })
+}
+
+/// Takes the metadata blocks out and leaves everything else as it is, encrypted.
+pub(crate) fn without_blocks(
+    stream: &Stream<'_>,
+    rule: &Selection,
+) -> Result<Zeroizing<String>, DecryptError> {
+    let mut edits = Edits::new();
+    let spans = remove_blocks(stream, &mut edits)?;
+    tree::walk(stream, rule, |leaf| {
+        if let What::Comment(comment) = leaf.what {
+            let text = &stream.comment_text(comment);
+            lift_comment(stream, &mut edits, &spans, comment, text);
+        }
+        Ok::<(), TreeError>(())
+    })?;
+    Ok(edits.try_apply(stream.source())?)
 }
 
 /// Writes `{}` for a document that the metadata block alone makes one: without it, and without `---`

@@ -234,7 +234,7 @@ fn already_encrypted(stream: &Stream<'_>) -> Result<Option<AlreadyEncrypted>, En
 
 /// Refuses duplicate keys, which sops notices in the first document only, and a first document
 /// without a place for the metadata.
-fn check_documents(stream: &Stream<'_>) -> Result<(), EncryptError> {
+pub(crate) fn check_documents(stream: &Stream<'_>) -> Result<(), EncryptError> {
     for document in 0..stream.documents().len() {
         if let Some(keys) = stream.duplicate_key(document) {
             return Err(EncryptError::DuplicateKey {
@@ -258,7 +258,7 @@ pub(crate) fn is_null(stream: &Stream<'_>, node: NodeId) -> bool {
 
 /// Writes out every alias beneath which a leaf is encrypted, here or at its anchor: the path is in
 /// the additional data, so one ciphertext cannot stand in two places. Other aliases stay.
-fn expand_aliases(
+pub(crate) fn expand_aliases(
     stream: &Stream<'_>,
     rule: &Selection,
 ) -> Result<Option<Zeroizing<String>>, EncryptError> {
@@ -341,7 +341,7 @@ fn expand_once(
 
 /// Refuses to write in clear, as the copy of an alias, what is encrypted at its anchor: by the path
 /// of the alias, or because the comment that hides it is not in the copy.
-fn check_copies(
+pub(crate) fn check_copies(
     stream: &Stream<'_>,
     expanded: &Stream<'_>,
     rule: &Selection,
@@ -410,7 +410,7 @@ fn encrypt_stream(stream: &Stream<'_>, plan: &EncryptPlan<'_>) -> Result<Encrypt
 
 /// First pass: ciphertext in the place of every selected value. Returns the MAC, and how many values
 /// are encrypted and clear.
-fn encrypt_values(
+pub(crate) fn encrypt_values(
     stream: &Stream<'_>,
     plan: &EncryptPlan<'_>,
     cipher: &Cipher<'_>,
@@ -463,7 +463,11 @@ pub(crate) fn encrypt_value(
 
 /// Returns what is encrypted: the value in its author's spelling where Go parses that to the same
 /// value (`1.50`, `TRUE`, `+05`), so that it comes back as it was; else the canonical bytes.
-fn plaintext(stream: &Stream<'_>, node: NodeId, value: &Value<'_>) -> Zeroizing<Vec<u8>> {
+pub(crate) fn plaintext(
+    stream: &Stream<'_>,
+    node: NodeId,
+    value: &Value<'_>,
+) -> Zeroizing<Vec<u8>> {
     let node = stream.node(node);
     let spelling = node.value.as_bytes();
     let number = matches!(value.kind(), Kind::Int | Kind::Float | Kind::Bool);
@@ -497,13 +501,13 @@ fn append_metadata(
         mac_only_encrypted: plan.mac_only_encrypted,
     }
     .to_value(stream.syntax());
-    metadata::append(stream, edits, &block)?;
+    metadata::append(stream, edits, &block, metadata::INDENT)?;
     Ok(())
 }
 
 /// Second pass, on the text with ciphertext and metadata: encrypts the comments where they stand
 /// now, and opens every value. Returns the MAC and count of the values, and the comments' count.
-fn encrypt_comments(
+pub(crate) fn encrypt_comments(
     stream: &Stream<'_>,
     plan: &EncryptPlan<'_>,
     cipher: &Cipher<'_>,

@@ -13,10 +13,10 @@ use crate::value::{self, Value as Plain};
 
 /// A path in sops's syntax: `["key"]["other"][0]`; the empty text is the whole document.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExtractPath(Vec<Part>);
+pub struct ExtractPath(pub(crate) Vec<Part>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Part {
+pub(crate) enum Part {
     Key(String),
     Index(usize),
 }

@@ -15,11 +15,15 @@
 
 mod add_clear;
 mod binary;
+mod block;
 mod cipher;
+#[cfg(test)]
+mod clear_key;
 mod config;
 mod convert;
 mod data_key;
 mod decrypt;
+mod edit;
 mod encrypt;
 mod extract;
 mod format;
@@ -29,14 +33,18 @@ mod key_spec;
 mod keys;
 mod mac;
 pub mod manifest;
+mod merge;
 mod metadata;
 mod metadata_tree;
 mod open;
 mod regex;
+mod rekey;
 mod restore;
 mod rfc3339;
 mod selection;
+mod set;
 mod shamir;
+mod stash;
 mod tree;
 mod value;
 
@@ -50,6 +58,7 @@ pub use config::{
 pub use convert::{ConvertError, convert};
 pub use data_key::{DecryptionOrder, DecryptionOrderError, GroupError, NoDataKey};
 pub use decrypt::{DecryptError, DecryptOptions, Decrypted, Warning, decrypt};
+pub use edit::{EditError, EditOptions, Edited, OpenFile};
 pub use encrypt::{
     AlreadyEncrypted, ClearLeaf, EncryptError, EncryptPlan, Encrypted, Encryption, encrypt,
 };
@@ -63,6 +72,11 @@ pub use keys::{
 pub use metadata::{FORMAT_VERSION, MetadataError};
 pub use open::MacError;
 pub use regex::RegexError;
+pub use rekey::{
+    DataKeyChange, EncryptedLeaf, GroupChange, KeyChanges, KeyTarget, MasterKeyOf, RekeyError,
+    Rekeyed, encrypted_leaves, is_encrypted, key_changes,
+};
 pub use selection::{DEFAULT_UNENCRYPTED_SUFFIX, Selection, SelectionError, SelectionSettings};
+pub use set::{JsonOptions, NewValue, NewValueError, SetError, SetOptions};
 pub use shamir::ShamirError;
 pub use tree::TreeError;

@@ -1,7 +1,7 @@
 //! The metadata block: reading what every version wrote, writing what 3.13 writes
 //! (sops-format.md 7).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use selkie_text::Syntax;
 use selkie_text::yaml::{self, Edits, Kind, NodeId, Stream, Style};
@@ -242,6 +242,25 @@ pub(crate) fn blocks(stream: &Stream<'_>) -> Result<Vec<Block>, MetadataError> {
     Ok(blocks)
 }
 
+/// Writes `mac` and `lastmodified` into every block.
+pub(crate) fn set_mac(
+    stream: &Stream<'_>,
+    edits: &mut Edits,
+    mac: &str,
+    last_modified: &str,
+) -> Result<(), MetadataError> {
+    let mut written = HashSet::new();
+    for block in blocks(stream)? {
+        for (node, text) in [(block.mac, mac), (block.last_modified, last_modified)] {
+            // One node may be the block of several documents, through an alias.
+            if let Some(node) = node.filter(|node| written.insert(*node)) {
+                yaml::set_scalar(stream, edits, node, text, true);
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Returns the line of a document's top-level `sops` value, whatever it holds.
 pub(crate) fn sops_key_line(stream: &Stream<'_>, document: usize) -> Option<usize> {
     let root = stream.documents().get(document)?.root?;
@@ -339,7 +358,7 @@ pub(crate) fn entry_value(entry: &KeyEntry) -> yaml::Value {
 }
 
 /// Columns per level of the metadata block: sops's default (sops-format.md 11.5).
-const INDENT: usize = 4;
+pub(crate) const INDENT: usize = 4;
 
 /// Appends a block to every document that can hold one; dotenv and INI get it flattened.
 ///
@@ -349,11 +368,12 @@ pub(crate) fn append(
     stream: &Stream<'_>,
     edits: &mut Edits,
     block: &yaml::Value,
+    indent: usize,
 ) -> Result<(), yaml::EntryError> {
     for (index, document) in stream.documents().iter().enumerate() {
         let bare = document.root.is_none_or(|root| is_null(stream, root));
         if index == 0 || !bare {
-            yaml::append_entry(stream, edits, index, SOPS_KEY, block, INDENT)?;
+            yaml::append_entry(stream, edits, index, SOPS_KEY, block, indent)?;
         }
     }
     Ok(())

@@ -103,6 +103,25 @@ impl Edits {
         Ok(out)
     }
 
+    /// The replacements in the order of the source, each with the text that takes its place. Of
+    /// deletions that overlap, each place stands in one.
+    #[must_use]
+    pub fn pieces(&self) -> Vec<(Range<usize>, &str)> {
+        let mut order: Vec<&(Range<usize>, Zeroizing<String>)> = self.list.iter().collect();
+        order.sort_by_key(|(span, _)| (span.start, span.end));
+        let mut at = 0;
+        let mut pieces = Vec::with_capacity(order.len());
+        for (span, text) in order {
+            if span.start < at && span.end <= at {
+                continue;
+            }
+            let span = span.start.max(at)..span.end;
+            at = span.end;
+            pieces.push((span, text.as_str()));
+        }
+        pieces
+    }
+
     /// Whether everything from `at` to the end of the source is taken out.
     pub(crate) fn delete_to_end(&self, at: usize, end: usize) -> bool {
         let last = &self.last_deletion;
