@@ -290,6 +290,14 @@ mod tests {
 
     /// sops-format.md 23: AAD, plaintext, type, data, tag.
     const VECTORS: &[(&str, &str, Kind, &str, &str)] = &[
+        // The MAC of `hello`, 42, true.
+        (
+            "2026-01-02T03:04:05Z",
+            "BF1494391A064ACD74287133C3513E6D83138622ADE775AF717114C140FDA3FFA76BA3F18A17372570590FD8C141133F0B77C33F26120802F9CB730EA5BF2DC1",
+            Kind::Str,
+            "iAfi83EqwExzOnZIqJAd2GX1KtEO8/kUtb+5VAqAmToENaodPqI2xvIBRIxlt5C91aJ9kLGr0ZkxpYQG4JnGeq+6hvw0zE54b7eIABsR3sJc60di8AZBIdKIrA7BNaAFbho6k2oktrP2Qg3YA2a3g8eRbvW70rZTZHqtpsdxmgM=",
+            "e2DFYxCVhcTbsU0v90JIqw==",
+        ),
         (
             "a:",
             "hello",

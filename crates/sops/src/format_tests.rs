@@ -254,3 +254,186 @@ fn comment_rules_work_in_dotenv_and_ini() {
     assert!(done.text.contains("\nC=3\n"));
     assert_eq!(opened(&done.text, Format::Dotenv), source);
 }
+
+/// sops-format.md 22: 3.13.0 and 3.13.1 wrote metadata of several lines between `"""`.
+#[test]
+fn ini_metadata_with_real_line_breaks_opens() {
+    let text = encrypted("a = 1\n", Format::Ini).text;
+    let line = text
+        .lines()
+        .find(|line| line.starts_with("age__list_0__map_enc"));
+    let line = line.unwrap();
+    let (name, value) = line.split_once('=').unwrap();
+    assert!(value.contains("\\n"));
+    let value = value.trim().trim_matches(['`', '"']).replace("\\n", "\n");
+    let old = text.replace(line, &format!("{name}= \"\"\"{value}\"\"\""));
+    assert_ne!(old, text);
+    assert_eq!(opened(&old, Format::Ini), "a = 1\n");
+}
+
+/// sops-format.md 22: sops before 3.13.2 wrote the integers of JSON as floats.
+#[test]
+fn json_integers_of_older_files_come_back_as_integers() {
+    let done = encrypted("{\"a\": 1.0, \"b\": 7}", Format::Json).text;
+    assert!(done.contains("type:float]") && done.contains("type:int]"));
+    let value = |spelling: &str, kind: f64| {
+        let stream = crate::format::parse(selkie_text::Syntax::Json, "{\"a\": \"t\"}").unwrap();
+        let root = stream.documents()[0].root.unwrap();
+        let (_, node) = stream.entries(root).next().unwrap();
+        let mut edits = selkie_text::Edits::new();
+        let value = crate::value::Value::Float(kind);
+        let done = crate::restore::restore(&stream, &mut edits, node, &value, spelling.as_bytes());
+        done.ok()
+            .map(|()| edits.try_apply(stream.source()).unwrap().to_string())
+    };
+    assert_eq!(value("1", 1.0).unwrap(), "{\"a\": 1}");
+    assert_eq!(value("10000000000", 1e10).unwrap(), "{\"a\": 10000000000}");
+    assert_eq!(value("0x1p-2", 0.25).unwrap(), "{\"a\": 0.25}");
+    assert_eq!(value("NaN", f64::NAN), None);
+    assert_eq!(value("+Inf", f64::INFINITY), None);
+}
+
+/// sops-format.md 12 and 24: sops accepts these, and loses what is behind them or the file.
+#[test]
+fn json_that_is_cut_or_has_more_behind_it_is_refused() {
+    for source in [
+        "{\"a\": 1} {\"b\": 2}",
+        "{\"a\":",
+        "{\"a\": 1} x",
+        "[1]",
+        "1",
+        "",
+    ] {
+        let error = encrypt(source, Format::Json, &plan());
+        assert!(error.is_err(), "{source}");
+    }
+    for (format, source) in [
+        (Format::Json, "{\"a\": 1, \"sops\": {\"x\": 1}}"),
+        (Format::Dotenv, "sops_x=1\nA=1\n"),
+        (Format::Ini, "a = 1\n[sops]\nx = 1\n"),
+    ] {
+        let error = encrypt(source, format, &plan()).unwrap_err().to_string();
+        assert!(error.contains("reserved for metadata"), "{format}: {error}");
+    }
+}
+
+/// Duplicate keys are items of their own in JSON and dotenv (12, 14).
+#[test]
+fn repeated_keys_of_json_and_dotenv_are_all_encrypted() {
+    for (format, source) in [
+        (Format::Json, "{\"a\": \"x\", \"a\": \"y\"}"),
+        (Format::Dotenv, "A=x\nA=y\n"),
+    ] {
+        let done = encrypted(source, format);
+        assert_eq!(done.values, 2);
+        assert_eq!(opened(&done.text, format), source);
+    }
+}
+
+/// Metadata that is missing, doubled, newer, or of the wrong type (issue 4, "Bad input").
+#[test]
+fn bad_metadata_of_every_format_has_its_own_error() {
+    let json = encrypted("{\"a\": 1}", Format::Json).text;
+    let dotenv = encrypted("A=1\n", Format::Dotenv).text;
+    let ini = encrypted("a = 1\n", Format::Ini).text;
+    for (format, text, message) in [
+        (
+            Format::Json,
+            "{\"a\": 1}".to_owned(),
+            "sops metadata not found",
+        ),
+        (
+            Format::Dotenv,
+            "A=1\n".to_owned(),
+            "sops metadata not found",
+        ),
+        (Format::Ini, "a = 1\n".to_owned(), "sops metadata not found"),
+        (
+            Format::Json,
+            json.replacen("\"a\"", "\"sops\": {}, \"a\"", 1),
+            "`sops` of the sops metadata is there twice",
+        ),
+        (
+            Format::Dotenv,
+            format!("{dotenv}sops_mac=x\n"),
+            "`mac` of the sops metadata is there twice",
+        ),
+        (
+            Format::Json,
+            json.replace("3.13.3", "4.0.0"),
+            "knows the format of sops 3",
+        ),
+        (
+            Format::Dotenv,
+            dotenv.replace("=3.13.3", "=4.0.0"),
+            "knows the format of sops 3",
+        ),
+        (
+            Format::Json,
+            "{\"a\": 1, \"sops\": [1]}".to_owned(),
+            "does not hold a mapping",
+        ),
+        (
+            Format::Dotenv,
+            dotenv.replace("__list_0__", "__list_1__"),
+            "an element is missing",
+        ),
+        (
+            Format::Ini,
+            ini.replace("age__list_0__map_enc", "age"),
+            "both a single value and a list",
+        ),
+    ] {
+        let error = decrypt(&text, format, &ClearKey, &DecryptOptions::default()).unwrap_err();
+        assert!(error.to_string().contains(message), "{format}: {error}");
+    }
+}
+
+/// The table at the end of sops-format.md 23: what YAML scalars are encrypted as.
+#[test]
+fn scalars_of_yaml_have_the_types_of_sops() {
+    use crate::cipher::Kind::{Bool, Float, Int, Str, Time};
+    for (input, kind, plain) in [
+        ("1.0", Float, "1"),
+        ("1e10", Float, "10000000000"),
+        ("True", Bool, "True"),
+        ("yes", Str, "yes"),
+        ("0o17", Int, "15"),
+        ("017", Int, "15"),
+        ("0xff", Int, "255"),
+        ("0b101", Int, "5"),
+        ("1_000", Int, "1000"),
+        ("08", Float, "8"),
+        (
+            "123456789012345678901234567890",
+            Float,
+            "123456789012345680000000000000",
+        ),
+        (".inf", Float, "+Inf"),
+        ("-.inf", Float, "-Inf"),
+        (".nan", Float, "NaN"),
+        ("190:20:30", Str, "190:20:30"),
+        ("2024-01-01", Time, "2024-01-01T00:00:00Z"),
+        (
+            "2001-12-14t21:59:43.10-05:00",
+            Time,
+            "2001-12-14T21:59:43.1-05:00",
+        ),
+        (
+            "2001-12-14 21:59:43.10 -5",
+            Str,
+            "2001-12-14 21:59:43.10 -5",
+        ),
+        ("!!binary aGVsbG8=", Str, "hello"),
+        ("!!str 123", Str, "123"),
+    ] {
+        let source = format!("v: {input}\n");
+        let stream = Format::Yaml.parse(&source).unwrap();
+        let root = stream.documents()[0].root.unwrap();
+        let (_, node) = stream.entries(root).next().unwrap();
+        let value = crate::tree::value_of(&stream, node, || "v".to_owned());
+        let value = value.unwrap().unwrap();
+        assert_eq!(value.kind(), kind, "{input}");
+        assert_eq!(String::from_utf8_lossy(&value.bytes()), plain, "{input}");
+    }
+}
