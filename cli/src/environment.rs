@@ -19,12 +19,26 @@ pub(crate) struct Environment {
     pub(crate) age_key_file: Option<PathBuf>,
     /// `SOPS_AGE_KEY_CMD`.
     pub(crate) age_key_command: Option<String>,
+    /// `SOPS_AGE_SSH_PRIVATE_KEY_FILE`.
+    pub(crate) ssh_key_file: Option<PathBuf>,
+    /// `SOPS_AGE_SSH_PRIVATE_KEY_CMD`.
+    pub(crate) ssh_key_command: Option<String>,
+    /// `~/.ssh`, if the home folder is known.
+    pub(crate) ssh_folder: Option<PathBuf>,
+    /// `SELKIE_PASSPHRASE_CMD`: prints the passphrase of an identity, in the place of a terminal.
+    pub(crate) passphrase_command: Option<String>,
+    /// `SOPS_PGP_FP`.
+    pub(crate) pgp_fingerprints: Option<String>,
+    /// `SOPS_GPG_EXEC`.
+    pub(crate) gpg_program: Option<OsString>,
+    /// `GNUPGHOME`, else `~/.gnupg`.
+    pub(crate) gpg_home: Option<PathBuf>,
+    /// Whether `GPG_TTY` is set.
+    pub(crate) has_gpg_terminal: bool,
     /// The `keys.txt` of the user's configuration folder, if the folder is known.
     pub(crate) user_keys: Option<PathBuf>,
     /// Variables that are set, that sops would use and that are not supported yet.
     pub(crate) unsupported_recipients: Vec<&'static str>,
-    /// The same for identities.
-    pub(crate) unsupported_identities: Vec<&'static str>,
 }
 
 impl Environment {
@@ -48,17 +62,20 @@ impl Environment {
             age_key_file: path("SOPS_AGE_KEY_FILE"),
             age_key_command: text("SOPS_AGE_KEY_CMD"),
             user_keys: configuration_folder(&path).map(|folder| folder.join("sops/age/keys.txt")),
+            ssh_key_file: path("SOPS_AGE_SSH_PRIVATE_KEY_FILE"),
+            ssh_key_command: text("SOPS_AGE_SSH_PRIVATE_KEY_CMD"),
+            ssh_folder: path("HOME").map(|home| home.join(".ssh")),
+            passphrase_command: text("SELKIE_PASSPHRASE_CMD"),
+            pgp_fingerprints: text("SOPS_PGP_FP"),
+            gpg_program: set("SOPS_GPG_EXEC"),
+            gpg_home: path("GNUPGHOME").or_else(|| path("HOME").map(|home| home.join(".gnupg"))),
+            has_gpg_terminal: set("GPG_TTY").is_some(),
             unsupported_recipients: which(&[
-                "SOPS_PGP_FP",
                 "SOPS_KMS_ARN",
                 "SOPS_GCP_KMS_IDS",
                 "SOPS_AZURE_KEYVAULT_URLS",
                 "SOPS_VAULT_URIS",
                 "SOPS_HUAWEICLOUD_KMS_IDS",
-            ]),
-            unsupported_identities: which(&[
-                "SOPS_AGE_SSH_PRIVATE_KEY_FILE",
-                "SOPS_AGE_SSH_PRIVATE_KEY_CMD",
             ]),
         }
     }
@@ -105,14 +122,11 @@ mod tests {
 
     #[test]
     fn empty_variables_count_as_not_set() {
-        let environment = of(&[("SOPS_AGE_KEY", ""), ("SOPS_PGP_FP", "")]);
+        let environment = of(&[("SOPS_AGE_KEY", ""), ("SOPS_KMS_ARN", "")]);
         assert!(environment.age_key.is_none());
         assert!(environment.unsupported_recipients.is_empty());
-        let environment = of(&[("SOPS_PGP_FP", "x"), ("SOPS_AGE_SSH_PRIVATE_KEY_FILE", "y")]);
-        assert_eq!(environment.unsupported_recipients, ["SOPS_PGP_FP"]);
-        assert_eq!(
-            environment.unsupported_identities,
-            ["SOPS_AGE_SSH_PRIVATE_KEY_FILE"]
-        );
+        let environment = of(&[("SOPS_KMS_ARN", "x"), ("SOPS_GPG_EXEC", "")]);
+        assert_eq!(environment.unsupported_recipients, ["SOPS_KMS_ARN"]);
+        assert!(environment.gpg_program.is_none());
     }
 }

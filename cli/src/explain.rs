@@ -6,13 +6,14 @@ use std::path::Path;
 use selkie_seal::manifest::SealManifestError;
 use selkie_sops::manifest::ManifestError;
 use selkie_sops::{
-    AddClearError, AlreadyEncrypted, DecryptError, EncryptError, ExtractError, GroupError,
+    AddClearError, AlreadyEncrypted, DecryptError, EncryptError, ExtractError, GroupError, KeyKind,
+    NoDataKey,
     SelectionError, TreeError,
 };
 use selkie_text::yaml::ParseError;
 
 use crate::failure::{Failure, Kind};
-use crate::identities::Identities;
+use crate::keys::Keys;
 
 pub(crate) fn selection(error: &SelectionError) -> Failure {
     let kind = match error {
@@ -79,9 +80,9 @@ pub(crate) fn forgotten(found: &AlreadyEncrypted, file: &str) -> Failure {
     ))
 }
 
-pub(crate) fn add_clear(error: &AddClearError, identities: &Identities) -> Failure {
+pub(crate) fn add_clear(error: &AddClearError, keys: &Keys) -> Failure {
     match error {
-        AddClearError::Open(error) => decrypt(error, identities),
+        AddClearError::Open(error) => decrypt(error, keys),
         AddClearError::Mac(_) => Failure::new(Kind::Mac, error),
         AddClearError::Tree(error) => tree(error, Kind::Encrypt),
         AddClearError::Random(_) => Failure::new(Kind::Other, error),
@@ -89,20 +90,29 @@ pub(crate) fn add_clear(error: &AddClearError, identities: &Identities) -> Failu
     }
 }
 
-pub(crate) fn decrypt(error: &DecryptError, identities: &Identities) -> Failure {
+pub(crate) fn decrypt(error: &DecryptError, keys: &Keys) -> Failure {
     match error {
         DecryptError::Parse(error) => parse(error),
         DecryptError::Tree(error) => tree(error, Kind::Decrypt),
-        DecryptError::NoDataKey(_) => Failure::new(Kind::NoKey, error).hint(format!(
-            "identities were looked for in\n{}",
-            identities.places()
-        )),
+        DecryptError::NoDataKey(cause) => no_data_key(cause, keys),
         DecryptError::Mac(_) => Failure::new(Kind::Mac, error).hint(
             "look at what changed since the last good version (git diff);\n\
              --ignore-mac opens the file all the same",
         ),
         DecryptError::Metadata(_) => Failure::new(Kind::Other, error),
         _ => Failure::new(Kind::Decrypt, error),
+    }
+}
+
+fn no_data_key(error: &NoDataKey, keys: &Keys) -> Failure {
+    let failure = Failure::new(Kind::NoKey, error);
+    match error {
+        NoDataKey::NoIdentity { attempts }
+            if !attempts.iter().any(|(entry, _)| entry.kind == KeyKind::Age) =>
+        {
+            failure
+        }
+        _ => failure.hint(format!("identities were looked for in\n{}", keys.places())),
     }
 }
 

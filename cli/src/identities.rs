@@ -1,11 +1,12 @@
 //! The age identities that may open a file, from every place that sops looks (sops-format.md 9.3).
 
-use std::cell::RefCell;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use selkie_keys::age::{AgeIdentities, IdentitySource};
+use selkie_keys::age::{AgeIdentities, Effort, IdentitySource, SourceForm};
+use selkie_keys::prompt::Prompt;
 use selkie_secret::{SecretBytes, SecretString};
 use selkie_sops::{DataKeySource, KeyEntry, KeyKind, UnwrapError};
 use zeroize::Zeroizing;
@@ -13,26 +14,39 @@ use zeroize::Zeroizing;
 use crate::environment::Environment;
 use crate::shell_words;
 
-/// The pooled identities, and the command that is asked when none of them fits.
+/// The pooled identities. What costs time or a question is tried only when the rest does not fit:
+/// first keys at hand, then commands, then plugins and passphrases.
 pub(crate) struct Identities {
-    pool: AgeIdentities,
-    command: Option<String>,
-    /// What the command gave for each recipient so far, so that it runs once per recipient.
-    asked: RefCell<Vec<(String, AgeIdentities)>>,
+    keys: AgeIdentities,
+    /// Read when a file is for an SSH key, or nothing else fits.
+    ssh: OnceLock<AgeIdentities>,
+    ssh_places: Vec<(String, PathBuf)>,
+    commands: Vec<KeyCommand>,
+    prompt: Arc<dyn Prompt>,
+}
+
+/// A command that prints an identity.
+struct KeyCommand {
+    variable: &'static str,
+    command: String,
+    form: SourceForm,
+    /// What it gave for each recipient so far, so that it runs once per recipient.
+    asked: Mutex<Vec<(String, Arc<AgeIdentities>)>>,
 }
 
 impl Identities {
-    /// Reads every place but the command, which runs only when it is needed.
-    pub(crate) fn collect(environment: &Environment) -> Self {
-        let mut sources = Vec::new();
-        let mut add = |name: String, content| sources.push(IdentitySource { name, content });
-        for name in &environment.unsupported_identities {
-            add(
-                (*name).to_owned(),
-                Err("SSH keys are not supported yet".to_owned()),
-            );
-        }
+    /// Reads every place but SSH keys and commands, which are looked at only when they are needed.
+    pub(crate) fn collect(environment: &Environment, prompt: &Arc<dyn Prompt>) -> Self {
+        let mut keys = AgeIdentities::new(Arc::clone(prompt));
+        let mut add = |name: String, content| {
+            keys.add(IdentitySource {
+                name,
+                content,
+                form: SourceForm::Identities,
+            });
+        };
         let key = environment.age_key.as_ref().map(SecretString::duplicate);
+        let key = key.map(SecretString::into_bytes);
         add("SOPS_AGE_KEY".to_owned(), key.ok_or_else(not_set));
         match &environment.age_key_file {
             Some(path) => add(
@@ -45,9 +59,11 @@ impl Identities {
             add(path.display().to_string(), read(path));
         }
         Self {
-            pool: AgeIdentities::from_sources(sources),
-            command: environment.age_key_command.clone(),
-            asked: RefCell::default(),
+            keys,
+            ssh: OnceLock::new(),
+            ssh_places: ssh_places(environment),
+            commands: commands(environment),
+            prompt: Arc::clone(prompt),
         }
     }
 
@@ -64,75 +80,150 @@ impl Identities {
                 lines.push(format!("{name}{}: {found}", report.name));
             }
         };
-        tell("", &self.pool);
-        for (recipient, pool) in self.asked.borrow().iter() {
-            tell(&format!("for {recipient}, "), pool);
+        tell("", &self.keys);
+        tell("", self.ssh());
+        for command in &self.commands {
+            let asked = command.asked.lock().unwrap_or_else(PoisonError::into_inner);
+            for (recipient, pool) in asked.iter() {
+                tell(&format!("for {}, ", shortened(recipient)), pool);
+            }
         }
-        if self.command.is_none() {
-            lines.push(format!("SOPS_AGE_KEY_CMD: {}", not_set()));
+        if !self.commands.iter().any(|c| c.variable == KEY_COMMAND) {
+            lines.push(format!("{KEY_COMMAND}: {}", not_set()));
         }
         lines.join("\n")
     }
 
-    /// Asks the command for the identity of one recipient (sops 3.12 and later tell it which).
-    fn ask(&self, command: &str, entry: &KeyEntry) -> Result<Zeroizing<Vec<u8>>, UnwrapError> {
-        let recipient = entry.field("recipient").unwrap_or_default();
-        let known = self
-            .asked
-            .borrow()
-            .iter()
-            .any(|(asked, _)| asked == recipient);
-        if !known {
-            let source = IdentitySource {
-                name: "SOPS_AGE_KEY_CMD".to_owned(),
-                content: output_of(command, recipient),
-            };
-            let given = AgeIdentities::from_sources(vec![source]);
-            self.asked.borrow_mut().push((recipient.to_owned(), given));
-        }
-        let asked = self.asked.borrow();
-        let given = asked.iter().find(|(asked, _)| asked == recipient);
-        given.map_or(Err(UnwrapError::NotMine), |(_, pool)| {
-            pool.unwrap_key(entry)
+    fn ssh(&self) -> &AgeIdentities {
+        self.ssh.get_or_init(|| {
+            let mut pool = AgeIdentities::new(Arc::clone(&self.prompt));
+            for (name, path) in &self.ssh_places {
+                pool.add(IdentitySource {
+                    name: name.clone(),
+                    content: read(path),
+                    form: SourceForm::SshKey,
+                });
+            }
+            pool
         })
+    }
+}
+
+impl KeyCommand {
+    /// Asks the command for the identity of one recipient (sops 3.12 and later tell it which).
+    fn ask(&self, recipient: &str, prompt: &Arc<dyn Prompt>) -> Arc<AgeIdentities> {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, known)) = asked.iter().find(|(known, _)| known == recipient) {
+            return Arc::clone(known);
+        }
+        let mut given = AgeIdentities::new(Arc::clone(prompt));
+        given.add(IdentitySource {
+            name: self.variable.to_owned(),
+            content: output_of(&self.command, ("SOPS_AGE_RECIPIENT", recipient)),
+            form: self.form,
+        });
+        let given = Arc::new(given);
+        asked.push((recipient.to_owned(), Arc::clone(&given)));
+        given
     }
 }
 
 impl DataKeySource for Identities {
     fn fits(&self, entry: &KeyEntry) -> bool {
-        self.pool.fits(entry)
+        if entry.kind != KeyKind::Age {
+            return false;
+        }
+        let for_ssh = entry
+            .field("recipient")
+            .is_some_and(|recipient| recipient.starts_with("ssh-"));
+        self.keys.fits(entry)
+            || (for_ssh && self.ssh().fits(entry))
+            // A command is asked for this very recipient, so it will have the key.
+            || !self.commands.is_empty()
     }
 
     fn unwrap_key(&self, entry: &KeyEntry) -> Result<Zeroizing<Vec<u8>>, UnwrapError> {
-        let own = self.pool.unwrap_key(entry);
-        match (&own, &self.command) {
-            (Err(UnwrapError::NotMine), Some(command)) if entry.kind == KeyKind::Age => {
-                self.ask(command, entry)
+        let recipient = entry.field("recipient").unwrap_or_default();
+        let mut result = self.keys.unwrap_with(entry, Effort::Silent);
+        let next = |result: &mut Result<_, UnwrapError>, next: &dyn Fn() -> Result<_, _>| {
+            if matches!(result, Err(UnwrapError::NotMine)) {
+                *result = next();
             }
-            _ => own,
+        };
+        next(&mut result, &|| self.ssh().unwrap_with(entry, Effort::Silent));
+        for command in &self.commands {
+            next(&mut result, &|| {
+                command.ask(recipient, &self.prompt).unwrap_key(entry)
+            });
         }
+        next(&mut result, &|| self.keys.unwrap_with(entry, Effort::Asking));
+        next(&mut result, &|| self.ssh().unwrap_with(entry, Effort::Asking));
+        result
     }
 }
 
-fn read(path: &Path) -> Result<SecretString, String> {
-    let bytes = SecretBytes::new(fs::read(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => "no such file".to_owned(),
-        _ => error.to_string(),
-    })?);
-    bytes
-        .into_string()
-        .map_err(|_| "not a text file".to_owned())
+/// The SSH keys, by what the user calls them: the one that is named, and the usual ones if they
+/// exist (sops-format.md 9.3, sources 1 and 3).
+fn ssh_places(environment: &Environment) -> Vec<(String, PathBuf)> {
+    let mut places = Vec::new();
+    if let Some(path) = &environment.ssh_key_file {
+        let name = format!("SOPS_AGE_SSH_PRIVATE_KEY_FILE ({})", path.display());
+        places.push((name, path.clone()));
+    }
+    let folder = environment.ssh_folder.as_deref();
+    let usual = ["id_ed25519", "id_rsa"].into_iter();
+    for path in usual.filter_map(|name| Some(folder?.join(name))) {
+        if path.exists() && !places.iter().any(|(_, known)| *known == path) {
+            places.push((path.display().to_string(), path));
+        }
+    }
+    places
 }
 
-/// Runs the command without a shell and returns what it prints; it inherits standard error.
-fn output_of(command: &str, recipient: &str) -> Result<SecretString, String> {
+fn commands(environment: &Environment) -> Vec<KeyCommand> {
+    let known = [
+        (
+            "SOPS_AGE_SSH_PRIVATE_KEY_CMD",
+            &environment.ssh_key_command,
+            SourceForm::SshKeyOfCommand,
+        ),
+        (
+            KEY_COMMAND,
+            &environment.age_key_command,
+            SourceForm::Identities,
+        ),
+    ];
+    let set = known.into_iter().filter_map(|(variable, command, form)| {
+        Some(KeyCommand {
+            variable,
+            command: command.clone()?,
+            form,
+            asked: Mutex::default(),
+        })
+    });
+    set.collect()
+}
+
+const KEY_COMMAND: &str = "SOPS_AGE_KEY_CMD";
+
+fn read(path: &Path) -> Result<SecretBytes, String> {
+    let bytes = fs::read(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => "no such file".to_owned(),
+        _ => error.to_string(),
+    })?;
+    Ok(SecretBytes::new(bytes))
+}
+
+/// Runs a command without a shell and returns what it prints; it inherits standard error, and is
+/// told by a variable what for.
+pub(crate) fn output_of(command: &str, (name, value): (&str, &str)) -> Result<SecretBytes, String> {
     let words = shell_words::split(command).unwrap_or_default();
     let (program, arguments) = words
         .split_first()
         .ok_or("the command is empty or has an open quote")?;
     let output = Command::new(program)
         .args(arguments)
-        .env("SOPS_AGE_RECIPIENT", recipient)
+        .env(name, value)
         .stdin(Stdio::inherit())
         .stderr(Stdio::inherit())
         .output()
@@ -141,15 +232,21 @@ fn output_of(command: &str, recipient: &str) -> Result<SecretString, String> {
     if !output.status.success() {
         return Err(format!("`{program}` failed ({})", output.status));
     }
-    content
-        .into_string()
-        .map_err(|_| format!("`{program}` printed something that is not text"))
+    Ok(content)
 }
 
 fn count_identities(count: usize) -> String {
     match count {
         1 => "1 identity, which does not fit".to_owned(),
         _ => format!("{count} identities, none of which fits"),
+    }
+}
+
+/// A post-quantum recipient has 1,959 characters.
+fn shortened(recipient: &str) -> String {
+    match recipient.char_indices().nth(80) {
+        Some((end, _)) => format!("{}...", &recipient[..end]),
+        None => recipient.to_owned(),
     }
 }
 

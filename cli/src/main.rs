@@ -14,8 +14,10 @@ mod explain;
 mod failure;
 mod file;
 mod identities;
+mod keys;
 mod plan;
 mod shell_words;
+mod terminal;
 mod ui;
 
 use std::process::ExitCode;

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use selkie_keys::age::{AgeRecipient, parse_recipients};
-use selkie_sops::{Selection, SelectionSettings, manifest};
+use selkie_keys::age::parse_recipients;
+use selkie_sops::{KeyKind, KeySpec, Selection, SelectionSettings, manifest};
 
 use crate::config_file::{ConfigFiles, absolute};
 use crate::environment::Environment;
@@ -17,6 +17,9 @@ pub(crate) struct KeyFlags {
     /// age recipients (age1...), separated by commas; may be repeated
     #[arg(short, long, value_name = "RECIPIENTS", help_heading = "Keys")]
     pub(crate) age: Vec<String>,
+    /// OpenPGP fingerprints, separated by commas; may be repeated
+    #[arg(short, long, value_name = "FINGERPRINTS", help_heading = "Keys")]
+    pub(crate) pgp: Vec<String>,
     /// Use this config file instead of the nearest .sops.yaml above the file
     #[arg(long, value_name = "FILE", help_heading = "Keys")]
     pub(crate) config: Option<PathBuf>,
@@ -70,7 +73,8 @@ pub(crate) struct KeyFlags {
 /// How one file is encrypted.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    pub(crate) recipients: Vec<AgeRecipient>,
+    /// What the data key is wrapped for.
+    pub(crate) keys: Vec<KeySpec>,
     pub(crate) selection: Selection,
     pub(crate) mac_only_encrypted: bool,
     /// What the user should look at.
@@ -115,13 +119,13 @@ impl<'a> Planner<'a> {
             selection,
             configs: ConfigFiles::new(flags.config.clone().or_else(|| environment.config.clone())),
         };
-        planner.given_recipients()?;
+        planner.given_keys()?;
         Ok(planner)
     }
 
     /// Resolves the plan for one file with this content.
     ///
-    /// Recipients: flags, else `SOPS_AGE_RECIPIENTS`, else the rule. Selection: flags, else the
+    /// Keys: flags and variables, of each kind the flag before the variable; else the rule. Selection: flags, else the
     /// rule, else the one for Kubernetes Secrets, else everything but `_unencrypted` keys.
     pub(crate) fn plan(&mut self, path: &Path, text: &str) -> Result<Plan, Failure> {
         let path = absolute(path);
@@ -130,22 +134,22 @@ impl<'a> Planner<'a> {
             Some(file) => file.rule_for(&path)?,
             None => None,
         };
-        let given = self.given_recipients()?;
-        let recipients = match (given, rule, &file) {
+        let given = self.given_keys()?;
+        let keys = match (given, rule, &file) {
             (Some(given), _, _) => given,
             (None, Some(rule), Some(file)) => {
                 let place = file.path.display();
                 let listed = rule
                     .recipients()
                     .map_err(|error| Failure::new(Kind::Other, format!("{place}: {error}")))?;
-                parse_recipients(&listed.join(",")).map_err(|error| {
+                age_keys(&listed.join(",")).map_err(|error| {
                     let message = format!("{place}: the rule on line {}: {error}", rule.line);
                     Failure::new(Kind::Other, message)
                 })?
             }
             _ => Vec::new(),
         };
-        if recipients.is_empty() {
+        if keys.is_empty() {
             let message = match &file {
                 Some(file) => format!(
                     "no recipient is given, and {} names none for this file",
@@ -169,7 +173,7 @@ impl<'a> Planner<'a> {
         };
         let misnamed = self.configs.misnamed.take();
         Ok(Plan {
-            recipients,
+            keys,
             selection,
             mac_only_encrypted: self.flags.mac_only_encrypted
                 || rule.is_some_and(|rule| rule.mac_only_encrypted),
@@ -180,20 +184,49 @@ impl<'a> Planner<'a> {
         })
     }
 
-    fn given_recipients(&self) -> Result<Option<Vec<AgeRecipient>>, Failure> {
-        let (list, name) = match (&self.flags.age[..], &self.environment.age_recipients) {
-            ([], None) => return Ok(None),
-            ([], Some(list)) => (list.clone(), "SOPS_AGE_RECIPIENTS"),
-            (flags, _) => (flags.join(","), "--age"),
-        };
-        let recipients = parse_recipients(&list)
-            .map_err(|error| Failure::new(Kind::Other, format!("{name}: {error}")))?;
-        if recipients.is_empty() {
-            return Err(Failure::new(
-                Kind::Other,
-                format!("{name}: no recipient in the list"),
-            ));
+    /// Returns the keys that flags and variables name, or `None` when there is neither.
+    fn given_keys(&self) -> Result<Option<Vec<KeySpec>>, Failure> {
+        let (flags, environment) = (self.flags, self.environment);
+        let kinds = [
+            (
+                KeyKind::Age,
+                (&flags.age, "--age"),
+                (&environment.age_recipients, "SOPS_AGE_RECIPIENTS"),
+            ),
+            (
+                KeyKind::Pgp,
+                (&flags.pgp, "--pgp"),
+                (&environment.pgp_fingerprints, "SOPS_PGP_FP"),
+            ),
+        ];
+        let mut keys = None;
+        for (kind, flag, variable) in kinds {
+            let (list, name) = match (&flag.0[..], variable.0) {
+                ([], None) => continue,
+                ([], Some(list)) => (list.clone(), variable.1),
+                (flags, _) => (flags.join(","), flag.1),
+            };
+            let parsed = match kind {
+                KeyKind::Age => age_keys(&list),
+                _ => KeySpec::parse_list(kind, &list).map_err(|error| error.to_string()),
+            };
+            let parsed =
+                parsed.map_err(|error| Failure::new(Kind::Other, format!("{name}: {error}")))?;
+            if parsed.is_empty() {
+                let message = format!("{name}: no recipient in the list");
+                return Err(Failure::new(Kind::Other, message));
+            }
+            keys.get_or_insert_with(Vec::new).extend(parsed);
         }
-        Ok(Some(recipients))
+        Ok(keys)
     }
+}
+
+/// Parses age recipients wholly, so that a malformed one is told before any file is read.
+fn age_keys(list: &str) -> Result<Vec<KeySpec>, String> {
+    let recipients = parse_recipients(list).map_err(|error| error.to_string())?;
+    let spec = |recipient: &dyn ToString| KeySpec::Age {
+        recipient: recipient.to_string(),
+    };
+    Ok(recipients.iter().map(|one| spec(one)).collect())
 }

@@ -12,7 +12,7 @@ use crate::environment::Environment;
 use crate::explain;
 use crate::failure::{Failure, Kind};
 use crate::file::{self, Input, Secrecy, Source};
-use crate::identities::Identities;
+use crate::keys::Keys;
 use crate::ui::{Report, Ui};
 
 /// Decrypt SOPS files to standard output, or in place
@@ -64,12 +64,12 @@ impl Decrypt {
             Ok(prepared) => prepared,
             Err(failure) => return ExitCode::from(ui.fail(None, &failure)),
         };
-        let identities = Identities::collect(environment);
+        let keys = Keys::collect(environment);
         if batch.destination == Destination::Stdout {
-            return self.print(ui, &identities, path.as_ref(), &batch.sources);
+            return self.print(ui, &keys, path.as_ref(), &batch.sources);
         }
         batch.run(ui, |source, destination| {
-            let (input, plain, mut report) = self.open(&identities, path.as_ref(), source)?;
+            let (input, plain, mut report) = self.open(&keys, path.as_ref(), source)?;
             destination.write(ui, &input, plain.expose(), true, Secrecy::Clear)?;
             if *destination == Destination::InPlace {
                 report.warnings.extend(input.hard_link_warning());
@@ -82,14 +82,14 @@ impl Decrypt {
     fn print(
         &self,
         ui: &Ui,
-        identities: &Identities,
+        keys: &Keys,
         path: Option<&ExtractPath>,
         sources: &[Source],
     ) -> ExitCode {
         let mut code = None;
         let mut ended = None;
         for source in sources {
-            let printed = self.open(identities, path, source).and_then(|opened| {
+            let printed = self.open(keys, path, source).and_then(|opened| {
                 let (_, plain, report) = opened;
                 if let Some(ended) = ended {
                     ui.document(separator(ended, plain.expose()))?;
@@ -136,7 +136,7 @@ impl Decrypt {
     /// Reads and decrypts one file; returns it, what is asked of it, and the report.
     fn open(
         &self,
-        identities: &Identities,
+        keys: &Keys,
         path: Option<&ExtractPath>,
         source: &Source,
     ) -> Result<(Input, SecretBytes, Report), Failure> {
@@ -150,8 +150,8 @@ impl Decrypt {
             ..DecryptOptions::default()
         };
         let decrypted =
-            selkie_sops::decrypt(input.text.expose(), Format::Yaml, identities, &options)
-                .map_err(|error| explain::decrypt(&error, identities))?;
+            selkie_sops::decrypt(input.text.expose(), Format::Yaml, keys, &options)
+                .map_err(|error| explain::decrypt(&error, keys))?;
         let report = Report {
             action: "decrypted",
             counts: vec![("value", decrypted.values)],

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use jiff::Timestamp;
+use selkie_keys::master_key;
 use selkie_sops::{
     AddClearOptions, AlreadyEncrypted, EncryptPlan, Encrypted, Encryption, Format, MasterKey,
     Selection, add_clear,
@@ -15,7 +16,7 @@ use crate::environment::Environment;
 use crate::explain;
 use crate::failure::{Failure, Kind};
 use crate::file::{self, Input, Secrecy, Source};
-use crate::identities::Identities;
+use crate::keys::{self, Keys};
 use crate::plan::{KeyFlags, Plan, Planner};
 use crate::ui::{Report, Ui};
 
@@ -118,11 +119,11 @@ impl Encrypt {
         let text = input.text.expose();
         let planned = planner.plan(source.path().unwrap_or(source.name().as_ref()), text);
         let (encryption, warnings) = match planned {
-            Ok(plan) => (plan.encrypt(text), plan.warnings),
+            Ok(plan) => (plan.encrypt(text, environment)?, plan.warnings),
             // A file that is encrypted already needs no plan: only if it is not, the plan's
             // failure counts.
-            Err(failure) => match Plan::none().encrypt(text) {
-                Ok(found @ Encryption::AlreadyEncrypted(_)) => (Ok(found), Vec::new()),
+            Err(failure) => match Plan::none().encrypt(text, environment) {
+                Ok(Ok(found @ Encryption::AlreadyEncrypted(_))) => (Ok(found), Vec::new()),
                 _ => return Err(failure),
             },
         };
@@ -159,13 +160,13 @@ impl Encrypt {
         if !self.add_clear {
             return Err(explain::forgotten(found, &source.name()));
         }
-        let identities = Identities::collect(environment);
+        let keys = Keys::collect(environment);
         let options = AddClearOptions {
             now: Timestamp::now(),
             ignore_mac: self.ignore_mac,
         };
-        let encrypted = add_clear(input.text.expose(), Format::Yaml, &identities, &options)
-            .map_err(|error| explain::add_clear(&error, &identities))?;
+        let encrypted = add_clear(input.text.expose(), Format::Yaml, &keys, &options)
+            .map_err(|error| explain::add_clear(&error, &keys))?;
         destination.write(ui, input, encrypted.text.as_bytes(), true, Secrecy::Sealed)?;
         Ok(report("added", &encrypted, Vec::new(), input))
     }
@@ -175,27 +176,38 @@ impl Plan {
     /// The plan of nobody, with which only a file that is encrypted already gets anywhere.
     fn none() -> Self {
         Self {
-            recipients: Vec::new(),
+            keys: Vec::new(),
             selection: Selection::default(),
             mac_only_encrypted: false,
             warnings: Vec::new(),
         }
     }
 
-    fn encrypt(&self, text: &str) -> Result<Encryption, selkie_sops::EncryptError> {
-        let recipients: Vec<&dyn MasterKey> = self
-            .recipients
+    fn encrypt(
+        &self,
+        text: &str,
+        environment: &Environment,
+    ) -> Result<Result<Encryption, selkie_sops::EncryptError>, Failure> {
+        let now = Timestamp::now();
+        let context = keys::context(environment, now);
+        let keys: Vec<_> = self
+            .keys
             .iter()
-            .map(|key| key as &dyn MasterKey)
+            .map(|spec| master_key(spec, &context))
+            .collect::<Result<_, _>>()
+            .map_err(|error| Failure::new(Kind::Other, error))?;
+        let recipients: Vec<&dyn MasterKey> = keys
+            .iter()
+            .map(|key| key.as_ref() as &dyn MasterKey)
             .collect();
         let plan = EncryptPlan {
             groups: vec![recipients],
             threshold: None,
             selection: self.selection.clone(),
             mac_only_encrypted: self.mac_only_encrypted,
-            now: Timestamp::now(),
+            now,
         };
-        selkie_sops::encrypt(text, Format::Yaml, &plan)
+        Ok(selkie_sops::encrypt(text, Format::Yaml, &plan))
     }
 }
 

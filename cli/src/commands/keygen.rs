@@ -23,6 +23,9 @@ pub(crate) struct Keygen {
     /// Write the private key to this new file
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Make a post-quantum key (ML-KEM-768 and X25519), which needs age 1.3 or sops 3.12 elsewhere
+    #[arg(long)]
+    pq: bool,
 }
 
 const EXAMPLES: &str = "\
@@ -32,6 +35,8 @@ Examples:
     selkie keygen -o ~/.config/sops/age/keys.txt
   Print a key:
     selkie keygen
+  Make a key that a quantum computer does not break:
+    selkie keygen --pq -o keys.txt
 ";
 
 impl Keygen {
@@ -46,7 +51,12 @@ impl Keygen {
     }
 
     fn make(&self, ui: &Ui) -> Result<(), Failure> {
-        let key = GeneratedKey::generate();
+        let key = match self.pq {
+            false => GeneratedKey::generate(),
+            true => GeneratedKey::generate_post_quantum().map_err(|_| {
+                Failure::new(Kind::Other, "the operating system gave no random bytes")
+            })?,
+        };
         let content = key.file(Timestamp::now());
         let Some(path) = &self.output else {
             ui.refuse_json()?;

@@ -1,15 +1,20 @@
-//! What wraps a data key: age.
+//! What wraps a data key: age, OpenPGP, AWS KMS, Vault transit.
 //!
-//! One file per key type; each has a recipient that is a [`selkie_sops::MasterKey`] and identities
-//! that are a [`selkie_sops::DataKeySource`]. Nothing here reads the environment or a file: the
-//! caller reads, and hands over the contents with the name of the place.
+//! One file or folder per key type; each has what wraps, a [`selkie_sops::MasterKey`], and what
+//! unwraps, a [`selkie_sops::DataKeySource`]. Nothing here reads the environment: the caller reads,
+//! and hands over settings and contents with the names of their places.
 
 pub mod age;
 pub mod aws_kms;
 pub mod hckms;
-mod network;
-mod remembered;
+pub mod pgp;
+pub mod prompt;
 pub mod vault_transit;
 
+mod context;
+mod network;
+mod remembered;
+
+pub use context::{KeyContext, KeySources, MasterKeyError, master_key};
 pub use network::Network;
 pub use remembered::Remembered;

@@ -1,0 +1,87 @@
+//! From the name of a master key to what wraps with it, and from a kind of key to what unwraps.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use selkie_sops::{DataKeySource, KeyEntry, KeyKind, KeySpec, MasterKey, UnwrapError};
+use zeroize::Zeroizing;
+
+use crate::age::{AgeRecipient, RecipientError};
+use crate::pgp::{Gpg, PgpKey};
+use crate::prompt::Prompt;
+
+/// What master keys are made with: settings and clients, which do nothing before they are used.
+#[derive(Clone)]
+pub struct KeyContext {
+    /// `created_at` of new entries.
+    pub now: jiff::Timestamp,
+    /// Asked by age plugins.
+    pub prompt: Arc<dyn Prompt>,
+    /// Wraps for OpenPGP keys.
+    pub gpg: Arc<Gpg>,
+}
+
+/// Why nothing can be wrapped with a key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MasterKeyError {
+    /// Its recipient is malformed.
+    #[error(transparent)]
+    Age(#[from] RecipientError),
+    /// Keys of this kind cannot be used yet.
+    #[error("keys of type {0} are not supported yet")]
+    Unsupported(KeyKind),
+}
+
+/// Returns what wraps data keys with the key of this name.
+pub fn master_key(
+    spec: &KeySpec,
+    context: &KeyContext,
+) -> Result<Box<dyn MasterKey + Send + Sync>, MasterKeyError> {
+    Ok(match spec {
+        KeySpec::Age { recipient } => {
+            let recipient: AgeRecipient = recipient.parse()?;
+            Box::new(recipient.with_prompt(&context.prompt))
+        }
+        KeySpec::Pgp { fingerprint } => {
+            Box::new(PgpKey::new(fingerprint, &context.gpg, context.now))
+        }
+        other => return Err(MasterKeyError::Unsupported(other.kind())),
+    })
+}
+
+/// One source of data keys for entries of every kind: the one for the kind is asked.
+#[derive(Default)]
+pub struct KeySources<'a> {
+    sources: BTreeMap<KeyKind, &'a (dyn DataKeySource + Sync)>,
+}
+
+impl<'a> KeySources<'a> {
+    /// Asks `source` for the entries of a kind.
+    #[must_use]
+    pub fn with(mut self, kind: KeyKind, source: &'a (dyn DataKeySource + Sync)) -> Self {
+        self.sources.insert(kind, source);
+        self
+    }
+}
+
+impl DataKeySource for KeySources<'_> {
+    fn fits(&self, entry: &KeyEntry) -> bool {
+        let source = self.sources.get(&entry.kind);
+        source.is_some_and(|source| source.fits(entry))
+    }
+
+    fn unwrap_key(&self, entry: &KeyEntry) -> Result<Zeroizing<Vec<u8>>, UnwrapError> {
+        match self.sources.get(&entry.kind) {
+            Some(source) => source.unwrap_key(entry),
+            None => Err(UnwrapError::Unsupported(entry.kind)),
+        }
+    }
+}
+
+impl fmt::Debug for KeySources<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.sources.keys()).finish()
+    }
+}
