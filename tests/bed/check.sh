@@ -25,6 +25,7 @@ elif ! python3 -c 'import ensurepip, venv' 2> /dev/null; then
 fi
 command -v cc > /dev/null || missing+=("a C compiler: apt install gcc libc6-dev")
 command -v git > /dev/null || missing+=("git: apt install git")
+command -v gpg > /dev/null || missing+=("gpg: apt install gnupg")
 command -v flock > /dev/null || missing+=("flock: apt install util-linux")
 # A test gives the controller the files of a service account, at their fixed path, in a mount namespace of its own.
 if ! command -v unshare > /dev/null; then

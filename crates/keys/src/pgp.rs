@@ -10,9 +10,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use selkie_sops::{
-    DataKeySource, KeyEntry, KeyKind, KeySpec, MasterKey, UnwrapError, WrapError,
-};
+use selkie_sops::{DataKeySource, KeyEntry, KeyKind, KeySpec, MasterKey, UnwrapError, WrapError};
 use zeroize::Zeroizing;
 
 use crate::prompt::{Prompt, printable};
@@ -85,9 +83,7 @@ pub enum GpgError {
     #[error("gpg was ended by signal {0}")]
     Killed(i32),
     /// The public key is not in the keyring.
-    #[error(
-        "gpg has no public key {0}; `gpg --import FILE` or `gpg --recv-keys {0}` gets it"
-    )]
+    #[error("gpg has no public key {0}; `gpg --import FILE` or `gpg --recv-keys {0}` gets it")]
     NoPublicKey(String),
     /// The key is there but cannot be used.
     #[error("gpg cannot use the key {key}: {reason}")]
@@ -314,7 +310,9 @@ fn failed(finished: &Finished) -> GpgError {
 
 /// Returns the last line of gpg's own about a failure: names of keys, never of what it read.
 fn last_words(messages: &str) -> String {
-    let lines = messages.lines().filter_map(|line| line.strip_prefix("gpg: "));
+    let lines = messages
+        .lines()
+        .filter_map(|line| line.strip_prefix("gpg: "));
     let line = lines
         .filter(|line| !line.starts_with("encrypted with "))
         .next_back()

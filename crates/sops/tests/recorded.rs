@@ -2,8 +2,8 @@
 //! that the real sops decrypts them to, and what was changed in them is noticed.
 #![allow(clippy::unwrap_used)] // Functions beside the tests are test code too.
 
-use selkie_keys::age::{AgeIdentities, IdentitySource};
-use selkie_secret::SecretString;
+use selkie_keys::age::{AgeIdentities, IdentitySource, SourceForm};
+use selkie_secret::SecretBytes;
 use selkie_sops::{
     AddClearError, AddClearOptions, DecryptError, DecryptOptions, EncryptPlan, Encryption, Format,
     MacError, NoDataKey, Selection, Warning, add_clear, decrypt, encrypt,
@@ -20,7 +20,8 @@ const VECTOR_IDENTITY: &str =
 fn identities(text: &str) -> AgeIdentities {
     AgeIdentities::from_sources(vec![IdentitySource {
         name: "test".to_owned(),
-        content: Ok(SecretString::new(text.to_owned())),
+        content: Ok(SecretBytes::new(text.as_bytes().to_vec())),
+        form: SourceForm::Identities,
     }])
 }
 

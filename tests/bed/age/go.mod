@@ -1,9 +1,10 @@
-// The original age of the test bed (testbed.md 3).
+// The original age of the test bed (testbed.md 3), two plugins, and the public test vectors.
 module selkie.test/bed/age
 
 go 1.26.0
 
 require (
+	c2sp.org/CCTV/age v0.0.0-20260829155415-4448f2097b2d // indirect
 	filippo.io/age v1.3.2 // indirect
 	filippo.io/edwards25519 v1.2.0 // indirect
 	filippo.io/hpke v0.4.0 // indirect
@@ -16,4 +17,5 @@ require (
 tool (
 	filippo.io/age/cmd/age
 	filippo.io/age/cmd/age-keygen
+	filippo.io/age/extra/age-plugin-pq
 )

@@ -8,6 +8,8 @@ mod pool;
 mod protected;
 mod recipient;
 mod ssh;
+#[cfg(test)]
+mod tests;
 mod xwing;
 
 pub use generate::GeneratedKey;

@@ -47,8 +47,8 @@ pub fn open<'a, R: Read + 'a>(
     file: R,
     identity: &dyn Identity,
 ) -> Result<impl Read + 'a, OpenError> {
-    let decryptor = Decryptor::new_buffered(ArmoredReader::new(file))
-        .map_err(|error| header(&error))?;
+    let decryptor =
+        Decryptor::new_buffered(ArmoredReader::new(file)).map_err(|error| header(&error))?;
     decryptor
         .decrypt(std::iter::once(identity))
         .map_err(|error| header(&error))

@@ -144,7 +144,9 @@ impl AgeIdentities {
         let mut recipients = Vec::new();
         for held in self.held() {
             match held {
-                Held::Identities(all) => recipients.extend(all.iter().filter_map(|(_, r)| r.clone())),
+                Held::Identities(all) => {
+                    recipients.extend(all.iter().filter_map(|(_, r)| r.clone()))
+                }
                 Held::Ssh(key) => recipients.push(key.recipient().to_owned()),
                 Held::Protected(file) => {
                     if let Some(Ok(all)) = file.opened() {
@@ -321,7 +323,9 @@ impl Identity for Candidates<'_> {
 
 impl DataKeySource for AgeIdentities {
     fn fits(&self, entry: &KeyEntry) -> bool {
-        let Some(recipient) = entry.field("recipient").filter(|_| entry.kind == KeyKind::Age)
+        let Some(recipient) = entry
+            .field("recipient")
+            .filter(|_| entry.kind == KeyKind::Age)
         else {
             return false;
         };
@@ -333,7 +337,8 @@ impl DataKeySource for AgeIdentities {
             Held::Ssh(key) => key.recipient() == bare(recipient),
             Held::Protected(file) => file.opened().is_some_and(|opened| {
                 let all = opened.unwrap_or_default();
-                all.iter().any(|one| one.recipient().as_deref() == Some(recipient))
+                all.iter()
+                    .any(|one| one.recipient().as_deref() == Some(recipient))
             }),
         })
     }

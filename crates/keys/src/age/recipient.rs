@@ -110,7 +110,9 @@ impl FromStr for AgeRecipient {
         } else if text.starts_with("age1") {
             Key::X25519(text.parse().map_err(malformed)?)
         } else if text.starts_with("ssh-") && !text.contains(['\n', '\r']) {
-            let key = text.parse().map_err(|error| malformed(&ssh_reason(&error)))?;
+            let key = text
+                .parse()
+                .map_err(|error| malformed(&ssh_reason(&error)))?;
             Key::Ssh(Box::new(key))
         } else {
             return Err(malformed("it starts with neither age1 nor ssh-"));

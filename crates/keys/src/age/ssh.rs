@@ -3,9 +3,9 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
+use ::age::DecryptError;
 use ::age::secrecy::SecretString as AgeSecretString;
 use ::age::ssh::{EncryptedKey, Identity, Recipient, UnsupportedKey};
-use ::age::DecryptError;
 use age_core::format::{FileKey, Stanza};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD_NO_PAD;
@@ -51,7 +51,9 @@ pub enum SshKeyError {
     )]
     OldEncryption,
     /// Encrypted with a cipher that is not known here.
-    #[error("it is an SSH key encrypted with {0}; `ssh-keygen -p -Z aes256-ctr -f FILE` converts it")]
+    #[error(
+        "it is an SSH key encrypted with {0}; `ssh-keygen -p -Z aes256-ctr -f FILE` converts it"
+    )]
     Cipher(String),
     /// age knows ssh-ed25519 and ssh-rsa.
     #[error("it is an SSH key of type {0}; age takes ssh-ed25519 and ssh-rsa only")]

@@ -118,9 +118,7 @@ impl Kem for XWing {
         let pq_enc = pq_enc.try_into().map_err(|_| HpkeError::DecapError)?;
         let (pq, t) = private.expand();
         // ML-KEM rejects implicitly: a wrong key shows in the AEAD only.
-        let pq_secret = pq
-            .decapsulate(pq_enc)
-            .map_err(|()| HpkeError::DecapError)?;
+        let pq_secret = pq.decapsulate(pq_enc).map_err(|()| HpkeError::DecapError)?;
         let pq_secret = Zeroizing::new(<[u8; 32]>::from(pq_secret));
         let t_secret = t.diffie_hellman(&share);
         if !t_secret.was_contributory() {
@@ -139,7 +137,13 @@ fn combine(
     point: &x25519_dalek::PublicKey,
 ) -> SharedSecret<XWing> {
     let mut hash = Sha3_256::new();
-    for part in [pq_secret, t_secret, share.as_bytes(), point.as_bytes(), LABEL] {
+    for part in [
+        pq_secret,
+        t_secret,
+        share.as_bytes(),
+        point.as_bytes(),
+        LABEL,
+    ] {
         sha3::Digest::update(&mut hash, part);
     }
     let secret = Zeroizing::new(<[u8; 32]>::from(hash.finalize()));
@@ -202,10 +206,7 @@ impl Deserializable for PrivateKey {
 }
 
 impl PublicKey {
-    fn join(
-        pq: &EncapsulationKey<MlKem768Params>,
-        point: &x25519_dalek::PublicKey,
-    ) -> Self {
+    fn join(pq: &EncapsulationKey<MlKem768Params>, point: &x25519_dalek::PublicKey) -> Self {
         let mut bytes = [0; PUBLIC_LEN];
         bytes[..PQ_PUBLIC_LEN].copy_from_slice(&pq.as_bytes());
         bytes[PQ_PUBLIC_LEN..].copy_from_slice(point.as_bytes());
@@ -289,7 +290,7 @@ mod tests {
         let private = PrivateKey::from_bytes(&field("skRm ")).unwrap();
         let public = XWing::sk_to_pk(&private);
         assert_eq!(public.to_bytes().to_vec(), field("pkRm "));
-        assert_eq!(XWing::derive_keypair(&field("ikmR ")), (private.clone(), public));
+        assert!(XWing::derive_keypair(&field("ikmR ")) == (private.clone(), public));
         let opened = hpke::single_shot_open::<ChaCha20Poly1305, HkdfSha256, XWing>(
             &hpke::OpModeR::Base,
             &private,
