@@ -1,9 +1,10 @@
 //! Opening one age file with given identities: the one place where ciphertext is read.
 
-use std::io::{self, Read};
+use std::io::{self, Cursor, Read};
 
 use ::age::armor::{ArmoredReadError, ArmoredReader};
 use ::age::{DecryptError, Decryptor, Identity};
+use age_core::format::{FileKey, Stanza};
 
 /// Why an age file does not open.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,32 +42,89 @@ pub enum OpenError {
 /// Largest scrypt work factor, as in the original age: about 22 s and 4 GiB.
 pub(super) const MAX_WORK_FACTOR: u8 = 22;
 
-/// Reads the header of an age file, armored or not, and returns a reader of its plaintext, whose
-/// errors [`payload`] tells.
-pub fn open<'a, R: Read + 'a>(
-    file: R,
-    identity: &dyn Identity,
-) -> Result<impl Read + 'a, OpenError> {
-    let decryptor =
-        Decryptor::new_buffered(ArmoredReader::new(file)).map_err(|error| header(&error))?;
-    decryptor
-        .decrypt(std::iter::once(identity))
-        .map_err(|error| header(&error))
-}
-
-fn header(error: &DecryptError) -> OpenError {
-    match error {
-        DecryptError::Io(error) => match armor(error) {
-            Some(reason) => OpenError::Armor(reason),
-            None => OpenError::Header,
-        },
+/// Opens an age file, armored or not, with the first identity that fits, and returns a reader of
+/// its plaintext, whose errors [`payload`] tells.
+///
+/// An error of one identity counts only when no other fits, so that a broken plugin does not stand
+/// before a good key.
+pub fn open(file: &[u8], identities: &[&dyn Identity]) -> Result<impl Read + use<>, OpenError> {
+    let file = without_armor(file)?;
+    if !has_whole_stanzas(&file) {
+        return Err(OpenError::Header);
+    }
+    let decryptor = Decryptor::new_buffered(Cursor::new(file)).map_err(|error| match error {
+        DecryptError::UnknownFormat => OpenError::Version,
+        _ => OpenError::Header,
+    })?;
+    let any = AnyOf(identities);
+    let opened = decryptor.decrypt(std::iter::once(&any as &dyn Identity));
+    opened.map_err(|error| match error {
         DecryptError::NoMatchingKeys => OpenError::NoMatch,
         DecryptError::InvalidMac => OpenError::HeaderMac,
-        DecryptError::UnknownFormat => OpenError::Version,
-        DecryptError::ExcessiveWork { required, .. } => OpenError::Work(*required),
+        DecryptError::ExcessiveWork { required, .. } => OpenError::Work(required),
         DecryptError::InvalidHeader => OpenError::Header,
         DecryptError::KeyDecryptionFailed => OpenError::Passphrase,
-        other => OpenError::Identity(super::plain(other)),
+        other => OpenError::Identity(super::plain(&other)),
+    })
+}
+
+fn without_armor(file: &[u8]) -> Result<Vec<u8>, OpenError> {
+    let trimmed = file.trim_ascii_start();
+    let start = match trimmed.starts_with(b"-----BEGIN") {
+        true => trimmed,
+        false => file,
+    };
+    let mut bytes = Vec::with_capacity(file.len());
+    ArmoredReader::new(start)
+        .read_to_end(&mut bytes)
+        .map_err(|error| payload(&error))?;
+    Ok(bytes)
+}
+
+/// Returns whether every stanza of a header ends in a line of less than 64 characters, be it empty
+/// (c2sp.org/age, "Recipient stanza"). The crate takes old files without it, which the format
+/// forbids by now; all else in the header it checks itself.
+fn has_whole_stanzas(file: &[u8]) -> bool {
+    let mut whole = true;
+    for line in file.split(|byte| *byte == b'\n').skip(1) {
+        let new = line.starts_with(b"-> ");
+        if new || line.starts_with(b"---") {
+            if !whole {
+                return false;
+            }
+            if !new {
+                break;
+            }
+        }
+        whole = !new && line.len() < 64;
+    }
+    true
+}
+
+/// Several identities as one.
+struct AnyOf<'a>(&'a [&'a dyn Identity]);
+
+impl Identity for AnyOf<'_> {
+    fn unwrap_stanza(&self, stanza: &Stanza) -> Option<Result<FileKey, DecryptError>> {
+        self.unwrap_stanzas(std::slice::from_ref(stanza))
+    }
+
+    fn unwrap_stanzas(&self, stanzas: &[Stanza]) -> Option<Result<FileKey, DecryptError>> {
+        let mut first = None;
+        for identity in self.0 {
+            match identity.unwrap_stanzas(stanzas) {
+                None => {}
+                Some(Ok(key)) => return Some(Ok(key)),
+                // The file breaks a rule of the format: no other identity can help.
+                Some(Err(DecryptError::InvalidHeader)) => {
+                    return Some(Err(DecryptError::InvalidHeader));
+                }
+                Some(Err(error)) => {
+                    first.get_or_insert(error);
+                }
+            }
+        }
+        first.map(Err)
     }
 }
 

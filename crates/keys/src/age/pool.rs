@@ -240,7 +240,7 @@ impl AgeIdentities {
 
     /// Returns what is to be tried for an entry, the likeliest and cheapest first. The recipient
     /// in the file is only a hint.
-    fn candidates(&self, recipient: &str, effort: Effort) -> Candidates<'_> {
+    fn candidates(&self, recipient: &str, effort: Effort) -> Vec<&dyn Identity> {
         let asking = effort == Effort::Asking;
         let mut ranked: Vec<(u8, &dyn Identity)> = Vec::new();
         for held in self.held() {
@@ -267,7 +267,7 @@ impl AgeIdentities {
             }
         }
         ranked.sort_by_key(|(rank, _)| *rank);
-        Candidates(ranked.into_iter().map(|(_, identity)| identity).collect())
+        ranked.into_iter().map(|(_, identity)| identity).collect()
     }
 }
 
@@ -290,34 +290,6 @@ impl Identity for ProtectedFile {
             // Nobody knows whether it would have fitted: the report of the sources tells why not.
             Err(_) => None,
         }
-    }
-}
-
-/// Several identities as one: the first that fits wins, and an error of one counts only when no
-/// other fits, so that a broken plugin does not stand before a good key.
-struct Candidates<'a>(Vec<&'a dyn Identity>);
-
-impl Identity for Candidates<'_> {
-    fn unwrap_stanza(&self, stanza: &Stanza) -> Option<Result<FileKey, DecryptError>> {
-        self.unwrap_stanzas(std::slice::from_ref(stanza))
-    }
-
-    fn unwrap_stanzas(&self, stanzas: &[Stanza]) -> Option<Result<FileKey, DecryptError>> {
-        let mut first = None;
-        for identity in &self.0 {
-            match identity.unwrap_stanzas(stanzas) {
-                None => {}
-                Some(Ok(key)) => return Some(Ok(key)),
-                // The file breaks a rule of the format: no other identity can help.
-                Some(Err(DecryptError::InvalidHeader)) => {
-                    return Some(Err(DecryptError::InvalidHeader));
-                }
-                Some(Err(error)) => {
-                    first.get_or_insert(error);
-                }
-            }
-        }
-        first.map(Err)
     }
 }
 

@@ -86,7 +86,7 @@ pub fn decrypt(file: &[u8], passphrase: &SecretString) -> Result<SecretBytes, Op
     let mut identity = scrypt::Identity::new(passphrase);
     identity.set_max_work_factor(MAX_WORK_FACTOR);
     let identity = PassphraseIdentity(identity);
-    let mut reader = open::open(file, &identity)?.take(MAX_LEN);
+    let mut reader = open::open(file, &[&identity])?.take(MAX_LEN);
     let mut text = zeroize::Zeroizing::new(Vec::with_capacity(file.len()));
     reader
         .read_to_end(&mut text)

@@ -273,7 +273,7 @@ fn damaged_entries_are_named_without_their_content() {
     let own = AgeIdentities::from_sources(vec![source("a", SECRET)]);
     for (enc, part) in [
         ("", "malformed"),
-        ("junk", "not an armored age file"),
+        ("junk", "malformed"),
         (&ENC.replace("MHNVYmt6", "MHNVYmt7"), ""),
         (&ENC.replace("a20Wb", "a21Wb"), ""),
         (&ENC.replace("F9DfVk7", "F9DgVk7"), "payload"),
