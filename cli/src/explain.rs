@@ -7,8 +7,7 @@ use selkie_seal::manifest::SealManifestError;
 use selkie_sops::manifest::ManifestError;
 use selkie_sops::{
     AddClearError, AlreadyEncrypted, DecryptError, EncryptError, ExtractError, GroupError, KeyKind,
-    NoDataKey,
-    SelectionError, TreeError,
+    NoDataKey, SelectionError, TreeError,
 };
 use selkie_text::yaml::ParseError;
 

@@ -100,7 +100,15 @@ impl ::age::Identity for AgeIdentity {
                 let prompt = PluginPrompt(Arc::clone(&own.prompt));
                 let identity = std::slice::from_ref(&own.identity);
                 match plugin::IdentityPluginV1::new(own.identity.plugin(), identity, prompt) {
-                    Ok(program) => ::age::Identity::unwrap_stanzas(&program, stanzas),
+                    Ok(program) => {
+                        let unwrapped = ::age::Identity::unwrap_stanzas(&program, stanzas)?;
+                        Some(unwrapped.map_err(|error| match error {
+                            DecryptError::Io(error) => {
+                                DecryptError::Io(super::plugin_ended(own.identity.plugin(), &error))
+                            }
+                            other => other,
+                        }))
+                    }
                     Err(error) => Some(Err(DecryptError::PluginResolve(error))),
                 }
             }

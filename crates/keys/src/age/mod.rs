@@ -22,6 +22,7 @@ pub use recipient::{AgeRecipient, RecipientError, parse_recipients};
 pub use ssh::{SshIdentity, SshKeyError};
 
 use std::fmt;
+use std::io;
 
 use ::age::plugin::ResolveError;
 use ::age::{DecryptError, EncryptError};
@@ -36,7 +37,7 @@ fn plain(error: &DecryptError) -> String {
         DecryptError::PluginResolve(error) => unresolved(error),
         DecryptError::KeyDecryptionFailed => "the passphrase is wrong or was not given".to_owned(),
         DecryptError::InvalidHeader => "its age header is malformed".to_owned(),
-        DecryptError::Io(error) => format!("a plugin failed: {}", printable(&error.to_string())),
+        DecryptError::Io(error) => printable(&error.to_string()),
         _ => "an identity fits, but its part of the header was changed".to_owned(),
     }
 }
@@ -53,6 +54,17 @@ fn plain_wrap(error: &EncryptError) -> String {
 fn plugin_errors(errors: &[impl fmt::Display]) -> String {
     let each = errors.iter().map(|error| printable(&error.to_string()));
     each.collect::<Vec<_>>().join("; ")
+}
+
+/// Names the plugin whose pipe broke.
+fn plugin_ended(name: &str, error: &io::Error) -> io::Error {
+    let words = match error.kind() {
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted => {
+            "it ended before it had answered; AGEDEBUG=plugin shows what it said".to_owned()
+        }
+        _ => error.to_string(),
+    };
+    io::Error::new(error.kind(), format!("age-plugin-{name}: {words}"))
 }
 
 fn unresolved(error: &ResolveError) -> String {

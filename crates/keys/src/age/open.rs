@@ -70,14 +70,16 @@ pub fn open(file: &[u8], identities: &[&dyn Identity]) -> Result<impl Read + use
 
 fn without_armor(file: &[u8]) -> Result<Vec<u8>, OpenError> {
     let trimmed = file.trim_ascii_start();
-    let start = match trimmed.starts_with(b"-----BEGIN") {
-        true => trimmed,
-        false => file,
-    };
+    if !trimmed.starts_with(b"-----BEGIN") {
+        return Ok(file.to_vec());
+    }
     let mut bytes = Vec::with_capacity(file.len());
-    ArmoredReader::new(start)
+    ArmoredReader::new(trimmed)
         .read_to_end(&mut bytes)
-        .map_err(|error| payload(&error))?;
+        .map_err(|error| match payload(&error) {
+            OpenError::Payload => OpenError::Armor("it is cut".to_owned()),
+            armor => armor,
+        })?;
     Ok(bytes)
 }
 

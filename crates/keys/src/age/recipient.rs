@@ -69,7 +69,12 @@ impl AgeRecipient {
                 let own = std::slice::from_ref(key);
                 let program = plugin::RecipientPluginV1::new(key.plugin(), own, &[], prompt)
                     .map_err(EncryptError::PluginResolve)?;
-                armored(&program, secret)
+                armored(&program, secret).map_err(|error| match error {
+                    EncryptError::Io(error) => {
+                        EncryptError::Io(super::plugin_ended(key.plugin(), &error))
+                    }
+                    other => other,
+                })
             }
         }
     }
