@@ -1,9 +1,10 @@
 //! Flags, environment and `.sops.yaml` resolved into one plan; only the plan reaches a library.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use selkie_keys::age::parse_recipients;
+use selkie_keys::age::{AgeRecipient, RecipientError, parse_recipients};
 use selkie_sops::{KeyKind, KeySpec, Selection, SelectionSettings, manifest};
 
 use crate::config_file::{ConfigFiles, absolute};
@@ -73,8 +74,10 @@ pub(crate) struct KeyFlags {
 /// How one file is encrypted.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    /// What the data key is wrapped for.
-    pub(crate) keys: Vec<KeySpec>,
+    /// What the data key is wrapped for, group by group.
+    pub(crate) groups: Vec<Vec<KeySpec>>,
+    /// How many groups are needed to decrypt; all of them where it is absent.
+    pub(crate) threshold: Option<usize>,
     pub(crate) selection: Selection,
     pub(crate) mac_only_encrypted: bool,
     /// What the user should look at.
@@ -125,8 +128,8 @@ impl<'a> Planner<'a> {
 
     /// Resolves the plan for one file with this content.
     ///
-    /// Keys: flags and variables, of each kind the flag before the variable; else the rule. Selection: flags, else the
-    /// rule, else the one for Kubernetes Secrets, else everything but `_unencrypted` keys.
+    /// Keys: flags and variables, of each kind the flag before the variable; else the rule.
+    /// Selection: flags, else the rule, else the one for Kubernetes Secrets, else everything but `_unencrypted` keys.
     pub(crate) fn plan(&mut self, path: &Path, text: &str) -> Result<Plan, Failure> {
         let path = absolute(path);
         let file = self.configs.for_file(&path)?;
@@ -135,21 +138,20 @@ impl<'a> Planner<'a> {
             None => None,
         };
         let given = self.given_keys()?;
-        let keys = match (given, rule, &file) {
-            (Some(given), _, _) => given,
+        let (groups, threshold) = match (given, rule, &file) {
+            (Some(given), _, _) => (vec![given], None),
             (None, Some(rule), Some(file)) => {
-                let place = file.path.display();
-                let listed = rule
-                    .recipients()
-                    .map_err(|error| Failure::new(Kind::Other, format!("{place}: {error}")))?;
-                age_keys(&listed.join(",")).map_err(|error| {
+                let groups = rule.groups(&BTreeMap::new());
+                check_recipients(groups.iter().flatten()).map_err(|error| {
+                    let place = file.path.display();
                     let message = format!("{place}: the rule on line {}: {error}", rule.line);
                     Failure::new(Kind::Other, message)
-                })?
+                })?;
+                (groups, rule.threshold)
             }
-            _ => Vec::new(),
+            _ => (Vec::new(), None),
         };
-        if keys.is_empty() {
+        if groups.is_empty() {
             let message = match &file {
                 Some(file) => format!(
                     "no recipient is given, and {} names none for this file",
@@ -173,7 +175,8 @@ impl<'a> Planner<'a> {
         };
         let misnamed = self.configs.misnamed.take();
         Ok(Plan {
-            keys,
+            groups,
+            threshold,
             selection,
             mac_only_encrypted: self.flags.mac_only_encrypted
                 || rule.is_some_and(|rule| rule.mac_only_encrypted),
@@ -220,6 +223,16 @@ impl<'a> Planner<'a> {
         }
         Ok(keys)
     }
+}
+
+/// Checks the age recipients of a rule: its parser looks at their prefix only.
+fn check_recipients<'s>(specs: impl Iterator<Item = &'s KeySpec>) -> Result<(), RecipientError> {
+    for spec in specs {
+        if let KeySpec::Age { recipient } = spec {
+            recipient.parse::<AgeRecipient>()?;
+        }
+    }
+    Ok(())
 }
 
 /// Parses age recipients wholly, so that a malformed one is told before any file is read.

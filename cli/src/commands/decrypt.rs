@@ -149,9 +149,8 @@ impl Decrypt {
             ignore_mac: self.ignore_mac,
             ..DecryptOptions::default()
         };
-        let decrypted =
-            selkie_sops::decrypt(input.text.expose(), Format::Yaml, keys, &options)
-                .map_err(|error| explain::decrypt(&error, keys))?;
+        let decrypted = selkie_sops::decrypt(input.text.expose(), Format::Yaml, keys, &options)
+            .map_err(|error| explain::decrypt(&error, keys))?;
         let report = Report {
             action: "decrypted",
             counts: vec![("value", decrypted.values)],

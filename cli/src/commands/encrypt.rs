@@ -7,8 +7,8 @@ use clap::Args;
 use jiff::Timestamp;
 use selkie_keys::master_key;
 use selkie_sops::{
-    AddClearOptions, AlreadyEncrypted, EncryptPlan, Encrypted, Encryption, Format, MasterKey,
-    Selection, add_clear,
+    AddClearOptions, AlreadyEncrypted, EncryptPlan, Encrypted, Encryption, Format, KeySpec,
+    MasterKey, Selection, add_clear,
 };
 
 use crate::batch::{Batch, Destination, Request, check_format};
@@ -176,7 +176,8 @@ impl Plan {
     /// The plan of nobody, with which only a file that is encrypted already gets anywhere.
     fn none() -> Self {
         Self {
-            keys: Vec::new(),
+            groups: Vec::new(),
+            threshold: None,
             selection: Selection::default(),
             mac_only_encrypted: false,
             warnings: Vec::new(),
@@ -190,19 +191,23 @@ impl Plan {
     ) -> Result<Result<Encryption, selkie_sops::EncryptError>, Failure> {
         let now = Timestamp::now();
         let context = keys::context(environment, now);
-        let keys: Vec<_> = self
-            .keys
+        let of_group = |group: &Vec<KeySpec>| {
+            let keys = group.iter().map(|spec| master_key(spec, &context));
+            keys.collect::<Result<Vec<_>, _>>()
+        };
+        let groups: Vec<Vec<_>> = self
+            .groups
             .iter()
-            .map(|spec| master_key(spec, &context))
+            .map(of_group)
             .collect::<Result<_, _>>()
             .map_err(|error| Failure::new(Kind::Other, error))?;
-        let recipients: Vec<&dyn MasterKey> = keys
-            .iter()
-            .map(|key| key.as_ref() as &dyn MasterKey)
-            .collect();
+        let groups = groups.iter().map(|group| {
+            let keys = group.iter().map(|key| key.as_ref() as &dyn MasterKey);
+            keys.collect()
+        });
         let plan = EncryptPlan {
-            groups: vec![recipients],
-            threshold: None,
+            groups: groups.collect(),
+            threshold: self.threshold,
             selection: self.selection.clone(),
             mac_only_encrypted: self.mac_only_encrypted,
             now,
