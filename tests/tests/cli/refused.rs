@@ -133,7 +133,7 @@ fn every_bad_file_is_refused_and_untouched() {
             SECRET,
             &["encrypt", "--age", "ssh-ed25519 AAAA"],
             1,
-            "SSH recipients are not supported yet",
+            "not a line of an SSH public key file",
         ),
         refused("other document", two, &encrypt, 23, "creation_rules:"),
         refused("repeated", repeated, &encrypt, 23, "repeats the value of"),
