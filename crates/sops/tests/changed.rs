@@ -2,17 +2,18 @@
 //! bytes, though sops lays out blocks and comments otherwise than we do.
 #![allow(clippy::unwrap_used)] // Functions beside the tests are test code too.
 
-use selkie_keys::age::{AgeIdentities, IdentitySource};
-use selkie_secret::SecretString;
+use selkie_keys::age::{AgeIdentities, IdentitySource, SourceForm};
+use selkie_secret::SecretBytes;
 use selkie_sops::{DecryptOptions, EditOptions, Edited, Format, OpenFile};
 use selkie_text::{Kind, Limits, yaml};
 
 fn identities() -> AgeIdentities {
     AgeIdentities::from_sources(vec![IdentitySource {
         name: "test".to_owned(),
-        content: Ok(SecretString::new(
-            include_str!("../../../keys-example/age.txt").to_owned(),
+        content: Ok(SecretBytes::new(
+            include_bytes!("../../../keys-example/age.txt").to_vec(),
         )),
+        form: SourceForm::Identities,
     }])
 }
 
