@@ -15,8 +15,8 @@ use compat::originals;
 use compat::program::{Finished, Program};
 use compat::sops_file::{IDENTITY, RECIPIENT, failures};
 use document::Document;
-use selkie_keys::age::{AgeIdentities, AgeRecipient, IdentitySource};
-use selkie_secret::SecretString;
+use selkie_keys::age::{AgeIdentities, AgeRecipient, IdentitySource, SourceForm};
+use selkie_secret::SecretBytes;
 use selkie_sops::{
     Config, DecryptOptions, EncryptError, EncryptPlan, Encryption, Format, KeySpec, MasterKey,
 };
@@ -142,7 +142,8 @@ impl Case<'_> {
     fn decrypt(&self, text: &str) -> Result<Vec<u8>> {
         let source = |name: &str, key: &str| IdentitySource {
             name: name.to_owned(),
-            content: Ok(SecretString::new(key.to_owned())),
+            content: Ok(SecretBytes::new(key.as_bytes().to_vec())),
+            form: SourceForm::Identities,
         };
         let keys =
             AgeIdentities::from_sources(vec![source("first", IDENTITY), source("second", SECOND)]);
