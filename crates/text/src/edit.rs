@@ -164,7 +164,7 @@ pub fn insert_entry(
     expect(stream, mapping, Kind::Mapping, "expected a mapping here")?;
     match stream.syntax {
         Syntax::Yaml => {
-            yaml::structure::insert_entry(stream, edits, mapping, key, value, before, indent)
+            yaml::entries::insert_entry(stream, edits, mapping, key, value, before, indent)
         }
         Syntax::Json => json::insert_entry(stream, edits, mapping, key, value, before),
         Syntax::Dotenv => dotenv::insert_entry(stream, edits, mapping, key, value, before),
@@ -182,7 +182,7 @@ pub fn push_item(
 ) -> Result<(), WriteError> {
     expect(stream, sequence, Kind::Sequence, "expected a list here")?;
     match stream.syntax {
-        Syntax::Yaml => yaml::structure::push_item(stream, edits, sequence, value, indent),
+        Syntax::Yaml => yaml::entries::push_item(stream, edits, sequence, value, indent),
         // dotenv and INI files have no sequences.
         _ => json::push_item(stream, edits, sequence, value),
     }
@@ -197,7 +197,7 @@ pub fn remove_item(
     indent: usize,
 ) -> Result<(), WriteError> {
     match stream.syntax {
-        Syntax::Yaml => yaml::structure::remove_item(stream, edits, node, indent),
+        Syntax::Yaml => yaml::entries::remove_item(stream, edits, node, indent),
         Syntax::Json => json::remove_item(stream, edits, node),
         Syntax::Dotenv => dotenv::remove_item(stream, edits, node),
         Syntax::Ini => ini::remove_item(stream, edits, node),
