@@ -187,7 +187,8 @@ fn check(document: &Document) -> Result<bool> {
     let theirs = case.sops("encrypt", &source)?;
     ensure!(theirs.code == Some(0), "sops encrypts: {}", theirs.stderr);
     let expected = case.sops("decrypt", &theirs.stdout)?;
-    if expected.code != Some(0) {
+    // sops leaves some ciphertext where comments decide.
+    if expected.code != Some(0) || expected.text().contains("ENC[AES256_GCM,") {
         if let Some(ours) = &ours {
             let opened = case.sops("decrypt", ours.as_bytes())?;
             ensure!(
@@ -241,7 +242,8 @@ fn older_writes(case: &Case<'_>, source: &[u8], ours: Option<&str>) -> Result<()
     let old = |verb: &str, bytes: &[u8]| case.run(originals::sops_3_11()?, verb, bytes);
     let theirs = old("encrypt", source)?;
     let expected = old("decrypt", &theirs.stdout)?;
-    if theirs.code != Some(0) || expected.code != Some(0) {
+    let opens = expected.code == Some(0) && !expected.text().contains("ENC[AES256_GCM,");
+    if theirs.code != Some(0) || !opens {
         return Ok(());
     }
     if let Some(ours) = ours {

@@ -437,3 +437,55 @@ fn scalars_of_yaml_have_the_types_of_sops() {
         assert_eq!(String::from_utf8_lossy(&value.bytes()), plain, "{input}");
     }
 }
+
+/// Issue 4, "Must show" 6. Run alone, as the peak is that of the whole process.
+#[test]
+#[ignore = "measures the memory of its process"]
+fn twenty_mebibytes_of_binary_stay_below_100() {
+    let peak = || -> usize {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmHWM"))
+            .unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    let bytes: Vec<u8> = (0..20 << 20).map(|i: u32| (i % 251) as u8).collect();
+    let Encryption::Encrypted(done) = encrypt_binary(&bytes, &plan()).unwrap() else {
+        panic!("it is clear")
+    };
+    let after_encryption = peak();
+    drop(bytes);
+    let found = decrypt_binary(&done.text, &ClearKey, &DecryptOptions::default()).unwrap();
+    assert_eq!(found.expose().len(), 20 << 20);
+    assert!(after_encryption < 100 << 10, "{after_encryption} KiB");
+    assert!(peak() < 100 << 10, "{} KiB", peak());
+}
+
+#[test]
+#[ignore = "compares times, which a loaded machine distorts"]
+fn the_cost_grows_with_the_number_of_keys() {
+    let source = |format, count: usize| -> String {
+        let lines = (0..count).map(|i| match format {
+            Format::Json => format!("{}\"k{i}\": \"v{i}\"", if i == 0 { "{" } else { ",\n" }),
+            Format::Dotenv => format!("K{i}=v{i}\n"),
+            _ => format!("k{i} = v{i}\n"),
+        });
+        let text: String = lines.collect();
+        match format {
+            Format::Json => text + "}\n",
+            _ => text,
+        }
+    };
+    for format in [Format::Json, Format::Dotenv, Format::Ini] {
+        let time = |count| {
+            let source = source(format, count);
+            let start = std::time::Instant::now();
+            let done = encrypted(&source, format);
+            assert_eq!(opened(&done.text, format), source);
+            start.elapsed().as_secs_f64()
+        };
+        let (small, large) = (time(4_000), time(32_000));
+        assert!(large < 20.0 * small, "{format}: {small} s and {large} s");
+    }
+}

@@ -37,6 +37,9 @@ pub struct CreationRule {
     pub mac_only_encrypted: bool,
     /// `shamir_threshold`, unless absent or 0.
     pub threshold: Option<usize>,
+    /// What is wrong with the rule; only [`Config::parse_lenient`] leaves one. The rule must not be
+    /// used then, and has no keys: sops looks at a rule only when a file comes under it.
+    pub problem: Option<ConfigError>,
     groups: Vec<Vec<KeySpec>>,
     /// The keys stand in the rule itself, not in `key_groups`.
     flat: bool,
@@ -168,16 +171,22 @@ impl Config {
     /// Parses the text of a `.sops.yaml`. An unknown field of a rule is an error.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         let config = read::config(text)?;
-        match config.warnings.into_iter().next() {
-            Some(unknown) => Err(unknown),
-            None => Ok(Self {
-                warnings: Vec::new(),
-                ..config
-            }),
+        let problems = config
+            .rules()
+            .iter()
+            .filter_map(|rule| rule.problem.as_ref());
+        let first = problems
+            .chain(&config.warnings)
+            .min_by_key(|error| (error.line, error.column));
+        match first {
+            Some(error) => Err(error.clone()),
+            None => Ok(config),
         }
     }
 
-    /// Parses as sops does, which passes over unknown fields; they are among the [`Self::warnings`].
+    /// Parses as sops does, which passes over unknown fields (they are among the
+    /// [`Self::warnings`]), and over what is wrong in rules that no file comes under
+    /// ([`CreationRule::problem`]).
     pub fn parse_lenient(text: &str) -> Result<Self, ConfigError> {
         read::config(text)
     }

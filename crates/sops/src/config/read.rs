@@ -78,8 +78,11 @@ pub(super) fn config(text: &str) -> Result<Config, ConfigError> {
             "creation_rules" if reader.is_null(value) => {}
             "creation_rules" => {
                 let list = reader.list(value, &name)?.into_iter();
-                let rules: Result<_, _> = list.map(|node| reader.rule(node)).collect();
-                config.rules = Some(rules?);
+                let rules = list.map(|node| match reader.rule(node) {
+                    Ok(rule) => rule,
+                    Err(problem) => reader.broken_rule(node, problem),
+                });
+                config.rules = Some(rules.collect());
             }
             "destination_rules" => {
                 let list = reader.list(value, &name)?.into_iter();
@@ -160,9 +163,27 @@ impl Reader<'_, '_> {
             mac_only_encrypted,
             threshold,
             groups,
+            problem: None,
             flat,
             path,
         })
+    }
+
+    /// Returns a rule that matches what the broken one would, or everything if that is unknown.
+    fn broken_rule(&self, node: NodeId, problem: ConfigError) -> CreationRule {
+        let fields = self.fields(node, "a creation rule").unwrap_or_default();
+        let path = fields.into_iter().find(|(name, ..)| name == "path_regex");
+        let path = path.and_then(|(_, _, value)| self.path_regex(value).ok());
+        CreationRule {
+            line: tree::line_of(self.stream, node),
+            selection: None,
+            mac_only_encrypted: false,
+            threshold: None,
+            groups: Vec::new(),
+            problem: Some(problem),
+            flat: true,
+            path: path.unwrap_or(PathPattern(None)),
+        }
     }
 
     fn destination(&self, node: NodeId) -> Result<DestinationRule, ConfigError> {

@@ -206,6 +206,18 @@ fn unknown_fields_of_rules_are_warnings_to_sops() {
 }
 
 #[test]
+fn sops_looks_at_a_rule_only_when_it_is_used() {
+    let text = "creation_rules:\n  - path_regex: ^a\n    pgp: '--bad'\n  - path_regex: '['\n    age: age1b\n";
+    let config = Config::parse_lenient(text).unwrap();
+    let broken = config.rule_for("a").unwrap();
+    assert_eq!(broken.problem.as_ref().map(|error| error.line), Some(3));
+    assert!(broken.groups(&BTreeMap::new()).is_empty());
+    // Nobody knows what the second rule would match, so whoever comes to it is told.
+    assert!(config.rule_for("b").unwrap().problem.is_some());
+    assert_eq!(Config::parse(text).unwrap_err().line, 3);
+}
+
+#[test]
 fn mistakes_are_placed() {
     for (text, message) in [
         (
