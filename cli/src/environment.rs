@@ -5,6 +5,9 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use selkie_secret::SecretString;
+use selkie_sops::{KeyKind, KeySpec};
+
+use crate::services::ServiceVariables;
 
 /// What the environment says. Variables that are empty count as not set, as in sops.
 #[derive(Default)]
@@ -29,6 +32,14 @@ pub(crate) struct Environment {
     pub(crate) passphrase_command: Option<String>,
     /// `SOPS_PGP_FP`.
     pub(crate) pgp_fingerprints: Option<String>,
+    /// `SOPS_KMS_ARN`.
+    pub(crate) kms_arns: Option<String>,
+    /// `SOPS_VAULT_URIS`.
+    pub(crate) vault_uris: Option<String>,
+    /// `SOPS_HUAWEICLOUD_KMS_IDS`.
+    pub(crate) huawei_keys: Option<String>,
+    /// What key services over the network are asked with.
+    pub(crate) services: ServiceVariables,
     /// `SOPS_GPG_EXEC`.
     pub(crate) gpg_program: Option<OsString>,
     /// `GNUPGHOME`, else `~/.gnupg`.
@@ -45,6 +56,13 @@ impl Environment {
     /// Reads the environment of this process.
     pub(crate) fn of_process() -> Self {
         Self::read(|name| env::var_os(name))
+    }
+
+    /// Returns the keys of key services that variables name: where they stand is trusted even when no
+    /// key is wrapped. A list that does not parse names none.
+    pub(crate) fn named_keys(&self) -> Vec<KeySpec> {
+        let uris = self.vault_uris.as_deref().unwrap_or_default();
+        KeySpec::parse_list(KeyKind::HcVault, uris).unwrap_or_default()
     }
 
     fn read(variable: impl Fn(&str) -> Option<OsString>) -> Self {
@@ -67,16 +85,14 @@ impl Environment {
             ssh_folder: path("HOME").map(|home| home.join(".ssh")),
             passphrase_command: text("SELKIE_PASSPHRASE_CMD"),
             pgp_fingerprints: text("SOPS_PGP_FP"),
+            kms_arns: text("SOPS_KMS_ARN"),
+            vault_uris: text("SOPS_VAULT_URIS"),
+            huawei_keys: text("SOPS_HUAWEICLOUD_KMS_IDS"),
+            services: ServiceVariables::read(&set),
             gpg_program: set("SOPS_GPG_EXEC"),
             gpg_home: path("GNUPGHOME").or_else(|| path("HOME").map(|home| home.join(".gnupg"))),
             has_gpg_terminal: set("GPG_TTY").is_some(),
-            unsupported_recipients: which(&[
-                "SOPS_KMS_ARN",
-                "SOPS_GCP_KMS_IDS",
-                "SOPS_AZURE_KEYVAULT_URLS",
-                "SOPS_VAULT_URIS",
-                "SOPS_HUAWEICLOUD_KMS_IDS",
-            ]),
+            unsupported_recipients: which(&["SOPS_GCP_KMS_IDS", "SOPS_AZURE_KEYVAULT_URLS"]),
         }
     }
 }

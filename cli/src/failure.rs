@@ -9,6 +9,7 @@ Exit codes (with several files, that of the first that failed):
     1  configuration, recipient, certificate, cluster or usage is wrong
     2  an input cannot be read or is not valid
     3  an output cannot be written
+    6  --encryption-context is not KEY:VALUE
     8  flags contradict each other
    23  the file cannot be encrypted as asked
    25  a value cannot be decrypted
@@ -29,6 +30,8 @@ pub(crate) enum Kind {
     Input,
     /// The output cannot be written.
     Output,
+    /// `--encryption-context` does not parse.
+    KmsContext,
     /// Flags that exclude each other.
     Conflict,
     /// The tree cannot be encrypted.
@@ -56,6 +59,7 @@ impl Kind {
             Self::Other => 1,
             Self::Input => 2,
             Self::Output => 3,
+            Self::KmsContext => 6,
             Self::Conflict => 8,
             Self::Encrypt => 23,
             Self::Decrypt => 25,

@@ -4,29 +4,77 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use selkie_cloud::endpoint::Unnamed;
+use selkie_keys::aws_kms::AwsKms;
+use selkie_keys::hckms::HuaweiKms;
 use selkie_keys::pgp::{Gpg, GpgSettings};
 use selkie_keys::prompt::Prompt;
-use selkie_keys::{KeyContext, KeySources};
-use selkie_sops::{DataKeySource, KeyEntry, KeyKind, UnwrapError};
+use selkie_keys::vault_transit::VaultTransit;
+use selkie_keys::{KeyContext, KeySources, Remembered};
+use selkie_sops::{DataKeySource, KeyEntry, KeyKind, KeySpec, UnwrapError};
 use zeroize::Zeroizing;
 
 use crate::environment::Environment;
+use crate::failure::Failure;
 use crate::identities::Identities;
+use crate::services::Services;
 use crate::terminal::{self, Terminal};
+use crate::ui::Ui;
+
+/// The clients of one run, which share their connections.
+pub(crate) struct Clients {
+    prompt: Arc<dyn Prompt>,
+    gpg: Arc<Gpg>,
+    services: Services,
+}
+
+impl Clients {
+    /// Makes the clients; reads no file, runs no command and opens no connection. `given` are the keys
+    /// that flags and variables name.
+    pub(crate) fn new(environment: &Environment, given: &[KeySpec]) -> Result<Arc<Self>, Failure> {
+        let prompt = prompt(environment);
+        Ok(Arc::new(Self {
+            gpg: Arc::new(gpg(environment, &prompt)),
+            services: Services::new(&environment.services, given, Unnamed::Refused)?,
+            prompt,
+        }))
+    }
+
+    /// Returns what master keys are made with.
+    pub(crate) fn context(&self, now: Timestamp) -> KeyContext {
+        KeyContext {
+            now,
+            prompt: Arc::clone(&self.prompt),
+            gpg: Arc::clone(&self.gpg),
+            aws_kms: Arc::clone(&self.services.aws_kms),
+            vault: Arc::clone(&self.services.vault),
+        }
+    }
+
+    /// Tells what the services have to say and did not say yet.
+    pub(crate) fn warn(&self, ui: &Ui) {
+        for warning in self.services.take_warnings() {
+            ui.warn(None, &warning);
+        }
+    }
+}
 
 /// Every source of data keys.
 pub(crate) struct Keys {
     identities: Identities,
-    gpg: Arc<Gpg>,
+    clients: Arc<Clients>,
+    aws_kms: Remembered<AwsKms>,
+    vault: Remembered<VaultTransit>,
 }
 
 impl Keys {
     /// Reads identity files; runs no command and opens no connection.
-    pub(crate) fn collect(environment: &Environment) -> Self {
-        let prompt = prompt(environment);
+    pub(crate) fn collect(environment: &Environment, clients: &Arc<Clients>) -> Self {
         Self {
-            identities: Identities::collect(environment, &prompt),
-            gpg: Arc::new(gpg(environment, &prompt)),
+            identities: Identities::collect(environment, &clients.prompt),
+            clients: Arc::clone(clients),
+            aws_kms: Remembered::new(&clients.services.aws_kms),
+            vault: Remembered::new(&clients.services.vault),
         }
     }
 
@@ -38,7 +86,10 @@ impl Keys {
     fn sources(&self) -> KeySources<'_> {
         KeySources::default()
             .with(KeyKind::Age, &self.identities)
-            .with(KeyKind::Pgp, self.gpg.as_ref())
+            .with(KeyKind::Pgp, self.clients.gpg.as_ref())
+            .with(KeyKind::Kms, &self.aws_kms)
+            .with(KeyKind::HcVault, &self.vault)
+            .with(KeyKind::Hckms, &HuaweiKms)
     }
 }
 
@@ -49,16 +100,6 @@ impl DataKeySource for Keys {
 
     fn unwrap_key(&self, entry: &KeyEntry) -> Result<Zeroizing<Vec<u8>>, UnwrapError> {
         self.sources().unwrap_key(entry)
-    }
-}
-
-/// Returns what master keys are made with.
-pub(crate) fn context(environment: &Environment, now: Timestamp) -> KeyContext {
-    let prompt = prompt(environment);
-    KeyContext {
-        now,
-        gpg: Arc::new(gpg(environment, &prompt)),
-        prompt,
     }
 }
 

@@ -16,6 +16,7 @@ mod file;
 mod identities;
 mod keys;
 mod plan;
+mod services;
 mod shell_words;
 mod terminal;
 mod ui;

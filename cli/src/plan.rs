@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use selkie_keys::age::{AgeRecipient, RecipientError, parse_recipients};
-use selkie_sops::{KeyKind, KeySpec, Selection, SelectionSettings, manifest};
+use selkie_sops::{KeyKind, KeySpec, KmsSpec, Selection, SelectionSettings, manifest};
 
 use crate::config_file::{ConfigFiles, absolute};
 use crate::environment::Environment;
@@ -15,12 +15,29 @@ use crate::failure::{Failure, Kind};
 /// The flags that say for whom and what is encrypted.
 #[derive(Debug, Default, Args)]
 pub(crate) struct KeyFlags {
-    /// age recipients (age1..., ssh-...), separated by commas; may be repeated
+    /// age recipients (age1...), separated by commas; may be repeated
     #[arg(short, long, value_name = "RECIPIENTS", help_heading = "Keys")]
     pub(crate) age: Vec<String>,
     /// OpenPGP fingerprints, separated by commas; may be repeated
     #[arg(short, long, value_name = "FINGERPRINTS", help_heading = "Keys")]
     pub(crate) pgp: Vec<String>,
+    /// ARNs of AWS KMS keys, separated by commas, each with +ROLE_ARN for a role to assume; may be
+    /// repeated
+    #[arg(short, long, value_name = "ARNS", help_heading = "Keys")]
+    pub(crate) kms: Vec<String>,
+    /// Profile of the AWS config to use for the keys of --kms
+    #[arg(long, value_name = "PROFILE", help_heading = "Keys")]
+    pub(crate) aws_profile: Option<String>,
+    /// Encryption context for the keys of --kms: KEY:VALUE, separated by commas
+    #[arg(long, value_name = "PAIRS", help_heading = "Keys")]
+    pub(crate) encryption_context: Option<String>,
+    /// Transit keys of Vault or OpenBao (https://HOST:8200/v1/ENGINE/keys/NAME), separated by commas;
+    /// may be repeated
+    #[arg(long, value_name = "URIS", help_heading = "Keys")]
+    pub(crate) hc_vault_transit: Vec<String>,
+    /// Huawei Cloud KMS keys, as sops takes them; refused, as there is no client for them
+    #[arg(long, value_name = "KEYS", help_heading = "Keys", hide = true)]
+    pub(crate) hckms: Vec<String>,
     /// Use this config file instead of the nearest .sops.yaml above the file
     #[arg(long, value_name = "FILE", help_heading = "Keys")]
     pub(crate) config: Option<PathBuf>,
@@ -141,7 +158,7 @@ impl<'a> Planner<'a> {
         let (groups, threshold) = match (given, rule, &file) {
             (Some(given), _, _) => (vec![given], None),
             (None, Some(rule), Some(file)) => {
-                let groups = rule.groups(&BTreeMap::new());
+                let groups = rule.groups(&self.kms_context()?);
                 check_recipients(groups.iter().flatten()).map_err(|error| {
                     let place = file.path.display();
                     let message = format!("{place}: the rule on line {}: {error}", rule.line);
@@ -188,7 +205,7 @@ impl<'a> Planner<'a> {
     }
 
     /// Returns the keys that flags and variables name, or `None` when there is neither.
-    fn given_keys(&self) -> Result<Option<Vec<KeySpec>>, Failure> {
+    pub(crate) fn given_keys(&self) -> Result<Option<Vec<KeySpec>>, Failure> {
         let (flags, environment) = (self.flags, self.environment);
         let kinds = [
             (
@@ -200,6 +217,21 @@ impl<'a> Planner<'a> {
                 KeyKind::Pgp,
                 (&flags.pgp, "--pgp"),
                 (&environment.pgp_fingerprints, "SOPS_PGP_FP"),
+            ),
+            (
+                KeyKind::Kms,
+                (&flags.kms, "--kms"),
+                (&environment.kms_arns, "SOPS_KMS_ARN"),
+            ),
+            (
+                KeyKind::HcVault,
+                (&flags.hc_vault_transit, "--hc-vault-transit"),
+                (&environment.vault_uris, "SOPS_VAULT_URIS"),
+            ),
+            (
+                KeyKind::Hckms,
+                (&flags.hckms, "--hckms"),
+                (&environment.huawei_keys, "SOPS_HUAWEICLOUD_KMS_IDS"),
             ),
         ];
         let mut keys = None;
@@ -213,8 +245,9 @@ impl<'a> Planner<'a> {
                 KeyKind::Age => age_keys(&list),
                 _ => KeySpec::parse_list(kind, &list).map_err(|error| error.to_string()),
             };
-            let parsed =
+            let mut parsed =
                 parsed.map_err(|error| Failure::new(Kind::Other, format!("{name}: {error}")))?;
+            self.complete(&mut parsed)?;
             if parsed.is_empty() {
                 let message = format!("{name}: no recipient in the list");
                 return Err(Failure::new(Kind::Other, message));
@@ -222,6 +255,25 @@ impl<'a> Planner<'a> {
             keys.get_or_insert_with(Vec::new).extend(parsed);
         }
         Ok(keys)
+    }
+
+    /// Adds profile and encryption context to the keys of AWS KMS.
+    fn complete(&self, keys: &mut [KeySpec]) -> Result<(), Failure> {
+        let context = self.kms_context()?;
+        for key in keys {
+            if let KeySpec::Kms(kms) = key {
+                kms.context.clone_from(&context);
+                kms.profile.clone_from(&self.flags.aws_profile);
+            }
+        }
+        Ok(())
+    }
+
+    fn kms_context(&self) -> Result<BTreeMap<String, String>, Failure> {
+        let text = self.flags.encryption_context.as_deref();
+        KmsSpec::parse_context(text.unwrap_or_default()).map_err(|error| {
+            Failure::new(Kind::KmsContext, format!("--encryption-context: {error}"))
+        })
     }
 }
 

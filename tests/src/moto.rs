@@ -1,4 +1,4 @@
-//! moto as AWS: Secrets Manager and what it needs of IAM. Its other services answer at the same
+//! moto as AWS: Secrets Manager, KMS and what they need of IAM. Its other services answer at the same
 //! address.
 
 use std::time::Duration;
@@ -164,6 +164,31 @@ impl Moto {
         serde_json::from_str(&text).with_context(|| format!("moto's answer to {action}"))
     }
 
+    /// Makes a KMS key (`body` is that of `CreateKey`, `{}` for a symmetric one) and returns its ARN.
+    pub async fn create_key(&self, body: &Value) -> Result<String> {
+        let answer = self.kms("CreateKey", body).await?;
+        let arn = answer["KeyMetadata"]["Arn"].as_str();
+        Ok(arn.context("the answer has an ARN")?.to_owned())
+    }
+
+    /// Calls an action of KMS, in its JSON protocol, and returns the answer.
+    pub async fn kms(&self, action: &str, body: &Value) -> Result<Value> {
+        let request = self
+            .http
+            .post(self.url())
+            .header("X-Amz-Target", format!("TrentService.{action}"))
+            .header("Content-Type", "application/x-amz-json-1.1")
+            .header("Authorization", authorization("kms"))
+            .body(body.to_string());
+        let text = send(request, action).await?;
+        match text.is_empty() {
+            true => Ok(Value::Null),
+            false => {
+                serde_json::from_str(&text).with_context(|| format!("moto's answer to {action}"))
+            }
+        }
+    }
+
     /// Removes everything: secrets, users, the recording.
     pub async fn reset(&self) -> Result<()> {
         send(
@@ -198,10 +223,13 @@ impl Moto {
             .map(|line| {
                 let line: Line =
                     serde_json::from_str(line).context("a line of moto's recording")?;
-                let target = line.header("X-Amz-Target").unwrap_or_default().to_owned();
+                let header = |name| line.header(name).unwrap_or_default().to_owned();
+                let text = line.text()?;
                 Ok(MotoRequest {
-                    target,
-                    body: line.body()?,
+                    target: header("X-Amz-Target"),
+                    authorization: header("Authorization"),
+                    body: serde_json::from_str(&text).unwrap_or(Value::Null),
+                    text,
                 })
             })
             .collect()
@@ -237,8 +265,12 @@ impl Moto {
 pub struct MotoRequest {
     /// The service and action, as in `secretsmanager.GetSecretValue`.
     pub target: String,
+    /// Who signed it, and what.
+    pub authorization: String,
     /// The JSON body; null for other bodies.
     pub body: Value,
+    /// The body as it came.
+    pub text: String,
 }
 
 #[derive(Deserialize)]
@@ -261,12 +293,12 @@ impl Line {
         found.map(|(_, value)| value.as_str())
     }
 
-    fn body(&self) -> Result<Value> {
+    fn text(&self) -> Result<String> {
         let bytes = match self.body_encoded {
             true => STANDARD.decode(&self.body)?,
             false => self.body.as_bytes().to_vec(),
         };
-        Ok(serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 }
 

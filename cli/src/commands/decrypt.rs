@@ -12,17 +12,15 @@ use crate::environment::Environment;
 use crate::explain;
 use crate::failure::{Failure, Kind};
 use crate::file::{self, Input, Secrecy, Source};
-use crate::keys::Keys;
+use crate::keys::{Clients, Keys};
 use crate::ui::{Report, Ui};
 
 /// Decrypt SOPS files to standard output, or in place
 ///
 /// After `selkie encrypt`, this gives back the original file byte for byte. Private keys are taken
 /// from SOPS_AGE_KEY, the file SOPS_AGE_KEY_FILE, ~/.config/sops/age/keys.txt (below XDG_CONFIG_HOME
-/// if set), SSH keys (SOPS_AGE_SSH_PRIVATE_KEY_FILE, ~/.ssh/id_ed25519, ~/.ssh/id_rsa) and the output
-/// of the commands SOPS_AGE_KEY_CMD and SOPS_AGE_SSH_PRIVATE_KEY_CMD; OpenPGP keys from gpg. A
-/// passphrase is asked for on the terminal, or printed by the command SELKIE_PASSPHRASE_CMD. Nothing
-/// is printed or written unless every value decrypts and the MAC confirms the whole file.
+/// if set) and the output of the command SOPS_AGE_KEY_CMD. Nothing is printed or written unless
+/// every value decrypts and the MAC confirms the whole file.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES, verbatim_doc_comment)]
 pub(crate) struct Decrypt {
@@ -66,12 +64,22 @@ impl Decrypt {
             Ok(prepared) => prepared,
             Err(failure) => return ExitCode::from(ui.fail(None, &failure)),
         };
-        let keys = Keys::collect(environment);
+        let clients = match Clients::new(environment, &environment.named_keys()) {
+            Ok(clients) => clients,
+            Err(failure) => return ExitCode::from(ui.fail(None, &failure)),
+        };
+        let keys = Keys::collect(environment, &clients);
+        let code = self.all(ui, &keys, path.as_ref(), &batch);
+        clients.warn(ui);
+        code
+    }
+
+    fn all(&self, ui: &Ui, keys: &Keys, path: Option<&ExtractPath>, batch: &Batch) -> ExitCode {
         if batch.destination == Destination::Stdout {
-            return self.print(ui, &keys, path.as_ref(), &batch.sources);
+            return self.print(ui, keys, path, &batch.sources);
         }
         batch.run(ui, |source, destination| {
-            let (input, plain, mut report) = self.open(&keys, path.as_ref(), source)?;
+            let (input, plain, mut report) = self.open(keys, path, source)?;
             destination.write(ui, &input, plain.expose(), true, Secrecy::Clear)?;
             if *destination == Destination::InPlace {
                 report.warnings.extend(input.hard_link_warning());

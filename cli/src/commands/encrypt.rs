@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Args;
 use jiff::Timestamp;
@@ -16,7 +17,7 @@ use crate::environment::Environment;
 use crate::explain;
 use crate::failure::{Failure, Kind};
 use crate::file::{self, Input, Secrecy, Source};
-use crate::keys::{self, Keys};
+use crate::keys::{Clients, Keys};
 use crate::plan::{KeyFlags, Plan, Planner};
 use crate::ui::{Report, Ui};
 
@@ -24,7 +25,7 @@ use crate::ui::{Report, Ui};
 ///
 /// Only the values that the rule selects change, and a `sops` block is added: comments, quotes,
 /// indentation and key order stay. Who can decrypt, and what is encrypted, comes from the flags,
-/// then from SOPS_AGE_RECIPIENTS and SOPS_PGP_FP, then from the nearest .sops.yaml above the file.
+/// then from SOPS_AGE_RECIPIENTS (recipients only), then from the nearest .sops.yaml above the file.
 /// A file of Kubernetes Secrets with no other rule gets `encrypted_regex: ^(data|stringData)$`; any
 /// other file is encrypted but for values under keys that end in `_unencrypted`.
 ///
@@ -72,15 +73,18 @@ impl Encrypt {
     pub(crate) fn run(&self, ui: &Ui, environment: &Environment) -> ExitCode {
         let prepared = self.batch(ui).and_then(|batch| {
             let planner = Planner::new(&self.keys, environment)?;
-            Ok((batch, planner))
+            let given = planner.given_keys()?.unwrap_or_default();
+            Ok((batch, planner, Clients::new(environment, &given)?))
         });
-        let (batch, mut planner) = match prepared {
+        let (batch, mut planner, clients) = match prepared {
             Ok(prepared) => prepared,
             Err(failure) => return ExitCode::from(ui.fail(None, &failure)),
         };
-        batch.run(ui, |source, destination| {
-            self.one(ui, environment, &mut planner, source, destination)
-        })
+        let code = batch.run(ui, |source, destination| {
+            self.one(ui, environment, &clients, &mut planner, source, destination)
+        });
+        clients.warn(ui);
+        code
     }
 
     fn batch(&self, ui: &Ui) -> Result<Batch, Failure> {
@@ -109,6 +113,7 @@ impl Encrypt {
         &self,
         ui: &Ui,
         environment: &Environment,
+        clients: &Arc<Clients>,
         planner: &mut Planner<'_>,
         source: &Source,
         destination: &Destination,
@@ -119,10 +124,10 @@ impl Encrypt {
         let text = input.text.expose();
         let planned = planner.plan(source.path().unwrap_or(source.name().as_ref()), text);
         let (encryption, warnings) = match planned {
-            Ok(plan) => (plan.encrypt(text, environment)?, plan.warnings),
+            Ok(plan) => (plan.encrypt(text, clients)?, plan.warnings),
             // A file that is encrypted already needs no plan: only if it is not, the plan's
             // failure counts.
-            Err(failure) => match Plan::none().encrypt(text, environment) {
+            Err(failure) => match Plan::none().encrypt(text, clients) {
                 Ok(Ok(found @ Encryption::AlreadyEncrypted(_))) => (Ok(found), Vec::new()),
                 _ => return Err(failure),
             },
@@ -142,9 +147,15 @@ impl Encrypt {
                     note: Some("left as it is".to_owned()),
                 })
             }
-            Encryption::AlreadyEncrypted(found) => {
-                self.add(ui, environment, &input, &found, source, destination)
-            }
+            Encryption::AlreadyEncrypted(found) => self.add(
+                ui,
+                environment,
+                clients,
+                &input,
+                &found,
+                source,
+                destination,
+            ),
         }
     }
 
@@ -152,6 +163,7 @@ impl Encrypt {
         &self,
         ui: &Ui,
         environment: &Environment,
+        clients: &Arc<Clients>,
         input: &Input,
         found: &AlreadyEncrypted,
         source: &Source,
@@ -160,7 +172,7 @@ impl Encrypt {
         if !self.add_clear {
             return Err(explain::forgotten(found, &source.name()));
         }
-        let keys = Keys::collect(environment);
+        let keys = Keys::collect(environment, clients);
         let options = AddClearOptions {
             now: Timestamp::now(),
             ignore_mac: self.ignore_mac,
@@ -187,10 +199,10 @@ impl Plan {
     fn encrypt(
         &self,
         text: &str,
-        environment: &Environment,
+        clients: &Clients,
     ) -> Result<Result<Encryption, selkie_sops::EncryptError>, Failure> {
         let now = Timestamp::now();
-        let context = keys::context(environment, now);
+        let context = clients.context(now);
         let of_group = |group: &Vec<KeySpec>| {
             let keys = group.iter().map(|spec| master_key(spec, &context));
             keys.collect::<Result<Vec<_>, _>>()

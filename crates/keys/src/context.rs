@@ -8,8 +8,11 @@ use selkie_sops::{DataKeySource, KeyEntry, KeyKind, KeySpec, MasterKey, UnwrapEr
 use zeroize::Zeroizing;
 
 use crate::age::{AgeRecipient, RecipientError};
+use crate::aws_kms::{AwsKms, AwsKmsKey};
+use crate::hckms;
 use crate::pgp::{Gpg, PgpKey};
 use crate::prompt::Prompt;
+use crate::vault_transit::{VaultTransit, VaultTransitKey};
 
 /// What master keys are made with: settings and clients, which do nothing before they are used.
 #[derive(Clone)]
@@ -20,6 +23,10 @@ pub struct KeyContext {
     pub prompt: Arc<dyn Prompt>,
     /// Wraps for OpenPGP keys.
     pub gpg: Arc<Gpg>,
+    /// Wraps for keys of AWS KMS.
+    pub aws_kms: Arc<AwsKms>,
+    /// Wraps for keys of Vault and OpenBao.
+    pub vault: Arc<VaultTransit>,
 }
 
 /// Why nothing can be wrapped with a key.
@@ -29,6 +36,9 @@ pub enum MasterKeyError {
     /// Its recipient is malformed.
     #[error(transparent)]
     Age(#[from] RecipientError),
+    /// There is no client for Huawei Cloud.
+    #[error("{}", hckms::REFUSAL)]
+    Huawei,
     /// Keys of this kind cannot be used yet.
     #[error("keys of type {0} are not supported yet")]
     Unsupported(KeyKind),
@@ -47,6 +57,11 @@ pub fn master_key(
         KeySpec::Pgp { fingerprint } => {
             Box::new(PgpKey::new(fingerprint, &context.gpg, context.now))
         }
+        KeySpec::Kms(kms) => Box::new(AwsKmsKey::new(kms, &context.aws_kms, context.now)),
+        KeySpec::HcVault { .. } => {
+            Box::new(VaultTransitKey::new(spec, &context.vault, context.now))
+        }
+        KeySpec::Hckms { .. } => return Err(MasterKeyError::Huawei),
         other => return Err(MasterKeyError::Unsupported(other.kind())),
     })
 }

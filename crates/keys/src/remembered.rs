@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 /// Threads that ask for the same entry at the same time wait for one answer. A failure is not
 /// remembered: it may be over the next time.
 pub struct Remembered<S> {
-    source: S,
+    source: Arc<S>,
     entries: Mutex<HashMap<[u8; 32], Arc<Entry>>>,
 }
 
@@ -23,9 +23,9 @@ type Entry = Mutex<Option<Zeroizing<Vec<u8>>>>;
 
 impl<S> Remembered<S> {
     /// Puts a memory before a source.
-    pub fn new(source: S) -> Self {
+    pub fn new(source: &Arc<S>) -> Self {
         Self {
-            source,
+            source: Arc::clone(source),
             entries: Mutex::default(),
         }
     }
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn each_distinct_entry_is_asked_for_once() {
-        let source = Remembered::new(Counting::default());
+        let source = Remembered::new(&Arc::new(Counting::default()));
         std::thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_failure_is_not_remembered() {
-        let source = Remembered::new(Counting::default());
+        let source = Remembered::new(&Arc::new(Counting::default()));
         assert!(source.unwrap_key(&entry("flaky", &[])).is_err());
         assert_eq!(
             &**source.unwrap_key(&entry("flaky", &[])).unwrap(),

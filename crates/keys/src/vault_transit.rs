@@ -45,6 +45,8 @@ pub struct VaultSettings {
     pub client_files: Option<(PathBuf, PathBuf)>,
     /// `VAULT_SKIP_VERIFY`.
     pub skip_verify: bool,
+    /// Variables that Vault's own programs take and that are set, but have no effect here.
+    pub ignored: Vec<&'static str>,
     /// Whether requests go through a proxy (`HTTPS_PROXY` and the like).
     pub proxied: bool,
     /// The time limit of one request; ten seconds when `None`.
@@ -190,6 +192,12 @@ impl VaultTransit {
             warnings.push(format!(
                 "VAULT_SKIP_VERIFY is set: whoever sits between here and {admitted} can read the \
                  token and the data key; VAULT_CACERT names a certificate to trust"
+            ));
+        }
+        if !settings.ignored.is_empty() {
+            warnings.push(format!(
+                "{} is set, and has no effect here",
+                settings.ignored.join(", ")
             ));
         }
         let connection = VaultConnection {

@@ -1,0 +1,190 @@
+//! The key services over the network as the user set them up: AWS KMS, Vault transit. Nothing is
+//! read or sent before a key of theirs is used.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use selkie_cloud::endpoint::Unnamed;
+use selkie_cloud::kms::KmsTimeouts;
+use selkie_keys::aws_kms::{AwsKms, AwsKmsSettings};
+use selkie_keys::vault_transit::{VaultSettings, VaultTransit};
+use selkie_secret::SecretString;
+use selkie_sops::KeySpec;
+
+use crate::failure::{Failure, Kind};
+
+/// What the environment says about key services. The variables of AWS are not here: its own chain
+/// of credentials reads them (crates/cloud/src/kms.rs).
+#[derive(Default)]
+pub(crate) struct ServiceVariables {
+    /// `SELKIE_KEY_SERVICE_TIMEOUT`: seconds that one attempt may take.
+    timeout: Option<String>,
+    /// `VAULT_ADDR`.
+    vault_address: Option<String>,
+    /// `SOPS_HC_VAULT_ALLOWLIST`.
+    vault_allow_list: Option<String>,
+    /// `VAULT_TOKEN`.
+    vault_token: Option<SecretString>,
+    /// `~/.vault-token`.
+    vault_token_file: Option<PathBuf>,
+    /// `VAULT_NAMESPACE`.
+    vault_namespace: Option<String>,
+    /// `VAULT_CACERT`.
+    vault_ca_file: Option<PathBuf>,
+    /// `VAULT_CLIENT_CERT` and `VAULT_CLIENT_KEY`.
+    vault_client_files: Option<(PathBuf, PathBuf)>,
+    /// `VAULT_SKIP_VERIFY`.
+    vault_skip_verify: bool,
+    /// Variables of Vault's own programs that are set and have no effect here.
+    vault_unsupported: Vec<&'static str>,
+    /// Whether a variable names a proxy.
+    proxied: bool,
+}
+
+impl ServiceVariables {
+    /// `set` gives the value of a variable that is set and not empty.
+    pub(crate) fn read(set: &dyn Fn(&str) -> Option<OsString>) -> Self {
+        let text = |name: &str| set(name).map(|value| value.to_string_lossy().into_owned());
+        let path = |name: &str| set(name).map(PathBuf::from);
+        let which = |names: &[&'static str]| -> Vec<&'static str> {
+            let present = names.iter().copied().filter(|name| set(name).is_some());
+            present.collect()
+        };
+        Self {
+            timeout: text("SELKIE_KEY_SERVICE_TIMEOUT"),
+            vault_address: text("VAULT_ADDR"),
+            vault_allow_list: text("SOPS_HC_VAULT_ALLOWLIST"),
+            vault_token: text("VAULT_TOKEN").map(SecretString::new),
+            vault_token_file: path("HOME").map(|home| home.join(".vault-token")),
+            vault_namespace: text("VAULT_NAMESPACE"),
+            vault_ca_file: path("VAULT_CACERT"),
+            vault_client_files: path("VAULT_CLIENT_CERT").zip(path("VAULT_CLIENT_KEY")),
+            // As Vault's own programs read it.
+            vault_skip_verify: text("VAULT_SKIP_VERIFY").is_some_and(|value| {
+                ["1", "t", "T", "TRUE", "true", "True"].contains(&value.as_str())
+            }),
+            vault_unsupported: which(&[
+                "VAULT_AGENT_ADDR",
+                "VAULT_CACERT_BYTES",
+                "VAULT_CAPATH",
+                "VAULT_HTTP_PROXY",
+                "VAULT_PROXY_ADDR",
+                "VAULT_TLS_SERVER_NAME",
+            ]),
+            proxied: !which(&[
+                "HTTPS_PROXY",
+                "https_proxy",
+                "HTTP_PROXY",
+                "http_proxy",
+                "ALL_PROXY",
+                "all_proxy",
+            ])
+            .is_empty(),
+        }
+    }
+
+    fn attempt(&self) -> Result<Duration, Failure> {
+        const DEFAULT: Duration = Duration::from_secs(10);
+        let Some(text) = &self.timeout else {
+            return Ok(DEFAULT);
+        };
+        match text.parse() {
+            Ok(seconds @ 1..=3600) => Ok(Duration::from_secs(seconds)),
+            _ => {
+                let message =
+                    "SELKIE_KEY_SERVICE_TIMEOUT is not a number of seconds from 1 to 3600";
+                Err(Failure::new(Kind::Other, message))
+            }
+        }
+    }
+}
+
+/// The services of one run; shared by everything that wraps and unwraps.
+pub(crate) struct Services {
+    pub(crate) aws_kms: Arc<AwsKms>,
+    pub(crate) vault: Arc<VaultTransit>,
+}
+
+impl Services {
+    /// Makes the services. `given` are the keys that the user named outside any file: what they
+    /// stand on is trusted. `unnamed` says what becomes of other servers.
+    pub(crate) fn new(
+        variables: &ServiceVariables,
+        given: &[KeySpec],
+        unnamed: Unnamed,
+    ) -> Result<Self, Failure> {
+        let attempt = variables.attempt()?;
+        let network = Arc::default();
+        let kms = AwsKmsSettings {
+            timeouts: KmsTimeouts::of_attempt(attempt),
+            host_name: hostname::get()
+                .map(|name| name.to_string_lossy().into_owned())
+                .unwrap_or_default(),
+        };
+        let servers = given.iter().filter_map(|spec| match spec {
+            KeySpec::HcVault { address, .. } => Some(address.clone()),
+            _ => None,
+        });
+        let vault = VaultSettings {
+            address: variables.vault_address.clone(),
+            named: servers.collect(),
+            allow_list: variables.vault_allow_list.clone(),
+            unnamed,
+            token: variables.vault_token.as_ref().map(SecretString::duplicate),
+            token_file: variables.vault_token_file.clone(),
+            namespace: variables.vault_namespace.clone(),
+            ca_file: variables.vault_ca_file.clone(),
+            client_files: variables.vault_client_files.clone(),
+            skip_verify: variables.vault_skip_verify,
+            ignored: variables.vault_unsupported.clone(),
+            proxied: variables.proxied,
+            timeout: Some(attempt),
+        };
+        Ok(Self {
+            aws_kms: Arc::new(AwsKms::new(kms, &network)),
+            vault: Arc::new(VaultTransit::new(vault, &network)),
+        })
+    }
+
+    /// Returns what the services have to say and did not say yet.
+    pub(crate) fn take_warnings(&self) -> Vec<String> {
+        self.vault.take_warnings()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(variables: &[(&str, &str)]) -> ServiceVariables {
+        ServiceVariables::read(&|name| {
+            let found = variables.iter().find(|(key, _)| *key == name);
+            found.map(|(_, value)| OsString::from(value))
+        })
+    }
+
+    #[test]
+    fn the_variables_of_vault_are_read_as_vault_reads_them() {
+        let home = of(&[("HOME", "/home/u"), ("VAULT_CLIENT_CERT", "c")]);
+        assert_eq!(home.vault_token_file, Some("/home/u/.vault-token".into()));
+        assert!(home.vault_client_files.is_none());
+        for (value, skip) in [("1", true), ("true", true), ("0", false), ("yes", false)] {
+            assert_eq!(of(&[("VAULT_SKIP_VERIFY", value)]).vault_skip_verify, skip);
+        }
+        let other = of(&[("VAULT_CAPATH", "/etc"), ("https_proxy", "http://p")]);
+        assert_eq!(other.vault_unsupported, ["VAULT_CAPATH"]);
+        assert!(other.proxied && !home.proxied);
+    }
+
+    #[test]
+    fn a_time_limit_that_is_none_is_refused() {
+        assert_eq!(of(&[]).attempt().unwrap(), Duration::from_secs(10));
+        let limit = |text| of(&[("SELKIE_KEY_SERVICE_TIMEOUT", text)]).attempt();
+        assert_eq!(limit("3").unwrap(), Duration::from_secs(3));
+        for text in ["0", "-1", "1.5", "10s", "99999"] {
+            assert!(limit(text).is_err(), "{text}");
+        }
+    }
+}
