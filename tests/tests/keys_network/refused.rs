@@ -1,6 +1,7 @@
 //! Services that do not answer, and one that is never asked.
 
-use std::net::TcpListener;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -95,6 +96,99 @@ async fn a_kms_that_never_answers() -> Result<()> {
         start.elapsed()
     );
     Ok(())
+}
+
+/// What AWS answers and moto does not know: each becomes one line with what to do, and the file stays.
+#[test]
+fn answers_of_the_real_kms() -> Result<()> {
+    let asymmetric = "symmetric key for encryption and decryption";
+    for (status, code, text, expected) in [
+        (
+            400,
+            "InvalidKeyUsageException",
+            "You cannot use this key",
+            asymmetric,
+        ),
+        (400, "UnsupportedOperationException", "", asymmetric),
+        (400, "DisabledException", "arn:x is disabled.", "enable it"),
+        (
+            400,
+            "KMSInvalidStateException",
+            "arn:x is pending deletion.",
+            "cancel its deletion",
+        ),
+        (
+            400,
+            "AccessDeniedException",
+            "User: arn:x is not authorized",
+            "kms:Encrypt",
+        ),
+        (
+            400,
+            "ExpiredTokenException",
+            "The security token expired",
+            "check the credentials",
+        ),
+        (
+            400,
+            "ValidationException",
+            "1 validation error",
+            "ValidationException",
+        ),
+        (500, "KMSInternalException", "", "answered 500"),
+        (400, "ThrottlingException", "Rate exceeded", "Rate exceeded"),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let address = format!("http://{}", listener.local_addr()?);
+        let body = json!({"__type": code, "message": text}).to_string();
+        let answer = format!(
+            "HTTP/1.1 {status} Whatever\r\nconnection: close\r\ncontent-type: \
+             application/x-amz-json-1.1\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        // Ends with this process.
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let _ = answer_one(stream, &answer);
+            }
+        });
+        let work = Work::new(&[
+            ("AWS_ENDPOINT_URL", &address),
+            ("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE"),
+            ("AWS_SECRET_ACCESS_KEY", "example"),
+        ])?;
+        work.write("new.yaml", PLAIN)?;
+        let key = format!("arn:aws:kms:{REGION}:123456789012:key/some");
+        let finished = work.selkie(&["encrypt", "--kms", &key, "new.yaml"])?;
+        ensure!(finished.code == Some(1), "{code}: {finished:?}");
+        let told = finished.stderr;
+        ensure!(
+            told.contains(expected) && told.contains(code),
+            "{code}: {told}"
+        );
+        ensure!(told.contains(&key), "{told}");
+        ensure!(work.read("new.yaml")? == PLAIN, "{code}: the file changed");
+    }
+    Ok(())
+}
+
+/// Reads a request whole, so that the connection does not end with a reset, and answers it.
+fn answer_one(stream: TcpStream, answer: &str) -> std::io::Result<()> {
+    let mut reader = BufReader::new(stream);
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line)?;
+        let line = line.trim().to_ascii_lowercase();
+        if let Some(value) = line.strip_prefix("content-length: ") {
+            length = value.parse().unwrap_or_default();
+        }
+        if line.is_empty() {
+            break;
+        }
+    }
+    reader.read_exact(&mut vec![0; length])?;
+    reader.get_mut().write_all(answer.as_bytes())
 }
 
 #[tokio::test]
