@@ -310,12 +310,11 @@ fn failed(finished: &Finished) -> GpgError {
 
 /// Returns the last line of gpg's own about a failure: names of keys, never of what it read.
 fn last_words(messages: &str) -> String {
-    let lines = messages
+    let mut lines = messages
         .lines()
         .filter_map(|line| line.strip_prefix("gpg: "));
     let line = lines
-        .filter(|line| !line.starts_with("encrypted with "))
-        .next_back()
+        .rfind(|line| !line.starts_with("encrypted with "))
         .or(messages.lines().next_back())
         .unwrap_or_default();
     printable(line).chars().take(MAX_REASON).collect()

@@ -145,7 +145,7 @@ impl AgeIdentities {
         for held in self.held() {
             match held {
                 Held::Identities(all) => {
-                    recipients.extend(all.iter().filter_map(|(_, r)| r.clone()))
+                    recipients.extend(all.iter().filter_map(|(_, r)| r.clone()));
                 }
                 Held::Ssh(key) => recipients.push(key.recipient().to_owned()),
                 Held::Protected(file) => {
