@@ -326,11 +326,16 @@ fn a_rule_names_pgp_keys_and_groups() -> Result<()> {
     let home = Home::new(&["pgp.asc"])?;
     home.selkie(&["keygen", "-o", "keys.txt"])?.ok()?;
     let keys = fs::read_to_string(home.path().join("keys.txt"))?;
-    let public = keys.lines().find_map(|line| line.strip_prefix("# public key: "));
+    let public = keys
+        .lines()
+        .find_map(|line| line.strip_prefix("# public key: "));
     let public = public.context("no public key")?;
     for (rule, opens) in [
         (format!("pgp: {KEY}"), true),
-        (format!("key_groups: [{{pgp: [{KEY}]}}, {{age: [{public}]}}]"), false),
+        (
+            format!("key_groups: [{{pgp: [{KEY}]}}, {{age: [{public}]}}]"),
+            false,
+        ),
     ] {
         home.place_plain()?;
         let config = format!("creation_rules:\n  - {rule}\n");
@@ -338,7 +343,10 @@ fn a_rule_names_pgp_keys_and_groups() -> Result<()> {
         home.selkie(&["encrypt", "s.yaml"])?.ok()?;
         let alone = home.selkie(&["decrypt", "s.yaml"])?.run()?;
         ensure!((alone.code == Some(0)) == opens, "{}", alone.stderr);
-        for program in [home.selkie(&["decrypt", "s.yaml"])?, home.sops(&["decrypt", "s.yaml"])?] {
+        for program in [
+            home.selkie(&["decrypt", "s.yaml"])?,
+            home.sops(&["decrypt", "s.yaml"])?,
+        ] {
             let both = program.env("SOPS_AGE_KEY_FILE", "keys.txt").ok()?.text();
             ensure!(both.contains("password: hunter2"), "{both}");
         }

@@ -121,6 +121,9 @@ impl fmt::Display for KeyKind {
     }
 }
 
+/// The longest name of a key that a message shows whole.
+const MAX_SHOWN_ID: usize = 200;
+
 /// One wrapped data key: an element of a key list of the metadata block (sops-format.md 8).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyEntry {
@@ -139,7 +142,8 @@ impl KeyEntry {
         found.map(|(_, value)| value.as_str())
     }
 
-    /// Returns what names the key: the recipient, the fingerprint, the ARN; public in every kind.
+    /// Returns what names the key in a message: the recipient, the fingerprint, the ARN; public in
+    /// every kind. A post-quantum recipient of age, of 1,959 characters, is cut.
     pub fn id(&self) -> String {
         let parts: Vec<&str> = self
             .kind
@@ -147,7 +151,11 @@ impl KeyEntry {
             .iter()
             .filter_map(|name| self.field(name))
             .collect();
-        parts.join("/")
+        let id = parts.join("/");
+        match id.char_indices().nth(MAX_SHOWN_ID) {
+            Some((end, _)) => format!("{}...", &id[..end]),
+            None => id,
+        }
     }
 }
 
@@ -237,5 +245,11 @@ mod tests {
         };
         assert_eq!(entry.id(), "https://v:8200/sops/k");
         assert_eq!(entry.field("enc"), Some("vault:v1:x"));
+        let long = KeyEntry {
+            kind: KeyKind::Age,
+            fields: vec![("recipient".to_owned(), "ä".repeat(1959))],
+            ..entry
+        };
+        assert_eq!(long.id(), format!("{}...", "ä".repeat(200)));
     }
 }
