@@ -15,7 +15,7 @@ use crate::failure::{Failure, Kind};
 /// The flags that say for whom and what is encrypted.
 #[derive(Debug, Default, Args)]
 pub(crate) struct KeyFlags {
-    /// age recipients (age1...), separated by commas; may be repeated
+    /// age recipients (age1..., ssh-...), separated by commas; may be repeated
     #[arg(short, long, value_name = "RECIPIENTS", help_heading = "Keys")]
     pub(crate) age: Vec<String>,
     /// OpenPGP fingerprints, separated by commas; may be repeated

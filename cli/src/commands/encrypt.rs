@@ -25,7 +25,7 @@ use crate::ui::{Report, Ui};
 ///
 /// Only the values that the rule selects change, and a `sops` block is added: comments, quotes,
 /// indentation and key order stay. Who can decrypt, and what is encrypted, comes from the flags,
-/// then from SOPS_AGE_RECIPIENTS (recipients only), then from the nearest .sops.yaml above the file.
+/// then from SOPS_AGE_RECIPIENTS and SOPS_PGP_FP, then from the nearest .sops.yaml above the file.
 /// A file of Kubernetes Secrets with no other rule gets `encrypted_regex: ^(data|stringData)$`; any
 /// other file is encrypted but for values under keys that end in `_unencrypted`.
 ///
