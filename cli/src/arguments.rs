@@ -1,6 +1,9 @@
 //! What can be typed: the verbs and the flags that all of them take.
 
-use clap::{Args, Parser, Subcommand};
+use std::env;
+
+use clap::builder::Resettable;
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{cert, decrypt, encrypt, keygen, seal};
 use crate::failure::EXIT_CODES;
@@ -21,6 +24,27 @@ pub(crate) struct Arguments {
     pub(crate) output: OutputFlags,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Arguments {
+    /// Parses the arguments of this process. An environment variable that is empty counts as not
+    /// set.
+    pub(crate) fn of_process() -> Result<Self, clap::Error> {
+        let command = without_empty_variables(Self::command());
+        let mut matches = command.try_get_matches()?;
+        Self::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut Self::command()))
+    }
+}
+
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let command = command.mut_args(|argument| {
+        let variable = argument.get_env().and_then(env::var_os);
+        match variable.is_some_and(|value| value.is_empty()) {
+            true => argument.env(Resettable::Reset),
+            false => argument,
+        }
+    });
+    command.mut_subcommands(without_empty_variables)
 }
 
 /// How a run reports what it does.

@@ -45,10 +45,12 @@ pub(crate) fn encrypt(error: &EncryptError) -> Failure {
     match error {
         EncryptError::Parse(error) => parse(error),
         EncryptError::Tree(error) => tree(error, Kind::Encrypt),
-        EncryptError::Metadata(_) | EncryptError::ReservedKey { .. } => {
-            Failure::new(Kind::AlreadyEncrypted, error)
-                .hint("rename the key, or decrypt the file with the tool that wrote it")
-        }
+        EncryptError::Metadata(_) => Failure::new(Kind::AlreadyEncrypted, error)
+            .hint("rename the key, or decrypt the file with the tool that wrote it"),
+        EncryptError::ReservedKey { .. } => Failure::new(Kind::AlreadyEncrypted, error).hint(
+            "metadata is read from the first document of a file: if an encrypted document was put \
+             behind\na clear one, give each a file of its own; else rename the key",
+        ),
         EncryptError::NothingSelected { .. } => Failure::new(Kind::Encrypt, error)
             .hint("correct the rule in .sops.yaml or the flag; the file is untouched"),
         EncryptError::Groups(GroupError::None) => {
@@ -99,6 +101,8 @@ pub(crate) fn decrypt(error: &DecryptError, keys: &Keys) -> Failure {
              --ignore-mac opens the file all the same",
         ),
         DecryptError::Metadata(_) => Failure::new(Kind::Other, error),
+        DecryptError::NotFirst { .. } => Failure::new(Kind::Other, error)
+            .hint("an encrypted document was put behind a clear one: give each a file of its own"),
         _ => Failure::new(Kind::Decrypt, error),
     }
 }

@@ -150,10 +150,29 @@ pub(crate) fn write(path: &Path, bytes: &[u8], secrecy: Secrecy) -> Result<(), F
             check_writable(&existing)?;
             existing
         }
-        Err(_) => path.to_owned(),
+        Err(_) => link_target(path)?,
     };
     write_atomically(&path, bytes, mode, None)
 }
+
+/// Follows links to the name that they give a file that is not there yet, so that the file is made
+/// where the link points and the link stays.
+fn link_target(path: &Path) -> Result<PathBuf, Failure> {
+    let mut path = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        let Ok(target) = fs::read_link(&path) else {
+            return Ok(path);
+        };
+        path = path.parent().unwrap_or(Path::new("")).join(target);
+    }
+    Err(
+        Failure::new(Kind::Output, "the path is a circle of symbolic links")
+            .hint("give -o a file name"),
+    )
+}
+
+/// As many as Linux follows.
+const MAX_LINKS: usize = 40;
 
 /// Makes a new file for its owner alone; never replaces one.
 pub(crate) fn create_private(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
@@ -410,6 +429,21 @@ mod tests {
         assert_eq!(fs::metadata(&file).unwrap().mode() & 0o7777, 0o640);
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(names(folder.path()), ["a.yaml", "l.yaml"]);
+    }
+
+    #[test]
+    fn a_link_to_a_file_that_is_not_there_yet_stays_a_link() {
+        let folder = folder();
+        let link = folder.path().join("l");
+        std::os::unix::fs::symlink("m", &link).unwrap();
+        std::os::unix::fs::symlink("new", folder.path().join("m")).unwrap();
+        write(&link, b"x", Secrecy::Clear).unwrap();
+        assert_eq!(fs::read(folder.path().join("new")).unwrap(), b"x");
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(names(folder.path()), ["l", "m", "new"]);
+        std::os::unix::fs::symlink("circle", folder.path().join("circle")).unwrap();
+        let failure = write(&folder.path().join("circle"), b"x", Secrecy::Clear).unwrap_err();
+        assert!(failure.message.contains("circle of symbolic links"));
     }
 
     #[test]

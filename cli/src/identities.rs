@@ -12,7 +12,6 @@ use selkie_sops::{DataKeySource, KeyEntry, KeyKind, UnwrapError};
 use zeroize::Zeroizing;
 
 use crate::environment::Environment;
-use crate::shell_words;
 
 /// The pooled identities. What costs time or a question is tried only when the rest does not fit:
 /// first keys at hand, then commands, then plugins and passphrases.
@@ -223,7 +222,7 @@ fn read(path: &Path) -> Result<SecretBytes, String> {
 /// Runs a command without a shell and returns what it prints; it inherits standard error, and is
 /// told by a variable what for.
 pub(crate) fn output_of(command: &str, (name, value): (&str, &str)) -> Result<SecretBytes, String> {
-    let words = shell_words::split(command).unwrap_or_default();
+    let words = shlex::split(command).unwrap_or_default();
     let (program, arguments) = words
         .split_first()
         .ok_or("the command is empty or has an open quote")?;

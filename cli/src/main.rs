@@ -17,20 +17,17 @@ mod identities;
 mod keys;
 mod plan;
 mod services;
-mod shell_words;
 mod terminal;
 mod ui;
 
 use std::process::ExitCode;
-
-use clap::Parser as _;
 
 use arguments::{Arguments, Command};
 use ui::Ui;
 
 fn main() -> ExitCode {
     let hardened = selkie_secret::harden_process();
-    let arguments = match Arguments::try_parse() {
+    let arguments = match Arguments::of_process() {
         Ok(arguments) => arguments,
         Err(error) => return ui::usage(&error),
     };

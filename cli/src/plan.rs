@@ -101,6 +101,10 @@ pub(crate) struct Plan {
     pub(crate) warnings: Vec<String>,
 }
 
+fn misnamed(path: &Path) -> String {
+    format!("{} is not used; the name is .sops.yaml", path.display())
+}
+
 /// Makes plans for the files of one run.
 pub(crate) struct Planner<'a> {
     flags: &'a KeyFlags,
@@ -178,10 +182,13 @@ impl<'a> Planner<'a> {
                     "no recipient is given, and there is no .sops.yaml above this file".to_owned()
                 }
             };
-            return Err(Failure::new(Kind::Other, message).hint(
-                "give --age age1..., set SOPS_AGE_RECIPIENTS, or write a .sops.yaml;\n\
-                 `selkie keygen` makes a key",
-            ));
+            let mut hint = "give --age age1..., set SOPS_AGE_RECIPIENTS, or write a .sops.yaml;\n\
+                 `selkie keygen` makes a key"
+                .to_owned();
+            if let Some(path) = self.configs.misnamed.take() {
+                hint = format!("{}\n{hint}", misnamed(&path));
+            }
+            return Err(Failure::new(Kind::Other, message).hint(hint));
         }
         let ruled = rule.and_then(|rule| rule.selection.clone());
         let selection = match self.selection.clone().or(ruled) {
@@ -190,17 +197,14 @@ impl<'a> Planner<'a> {
                 .map_err(|error| explain::manifest(&error, &path))?
                 .unwrap_or_default(),
         };
-        let misnamed = self.configs.misnamed.take();
+        let not_used = self.configs.misnamed.take();
         Ok(Plan {
             groups,
             threshold,
             selection,
             mac_only_encrypted: self.flags.mac_only_encrypted
                 || rule.is_some_and(|rule| rule.mac_only_encrypted),
-            warnings: misnamed
-                .map(|path| format!("{} is not used; the name is .sops.yaml", path.display()))
-                .into_iter()
-                .collect(),
+            warnings: not_used.iter().map(|path| misnamed(path)).collect(),
         })
     }
 

@@ -103,11 +103,14 @@ impl Decrypt {
         for source in sources {
             let printed = self.open(keys, path, source).and_then(|opened| {
                 let (_, plain, report) = opened;
+                let mut text = plain.expose();
                 if let Some(ended) = ended {
-                    ui.document(separator(ended, plain.expose()))?;
+                    // A byte order mark stands at the start of a stream only.
+                    text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
+                    ui.document(separator(ended, text))?;
                 }
-                ui.document(plain.expose())?;
-                ended = Some(plain.is_empty() || plain.expose().ends_with(b"\n"));
+                ui.document(text)?;
+                ended = Some(text.is_empty() || text.ends_with(b"\n"));
                 Ok(report)
             });
             match printed {
@@ -177,6 +180,8 @@ impl Decrypt {
         Ok((input, plain, report))
     }
 }
+
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Returns what has to stand between two files on standard output, so that they stay documents of
 /// one stream. `ended` tells whether the first one ends with a line break.

@@ -226,6 +226,59 @@ fn json_stays_json() {
     );
 }
 
+/// `kubectl get secret -o json` and Go's encoder write both.
+#[test]
+fn json_objects_in_a_row_and_surrogates_are_sealed() {
+    let one = |name: &str, value: &str| {
+        format!(
+            "{{\n  \"apiVersion\": \"v1\",\n  \"kind\": \"Secret\",\n  \"metadata\": {{\"name\": \"{name}\", \
+             \"namespace\": \"s\"}},\n  \"stringData\": {{\"k\": {value}}}\n}}"
+        )
+    };
+    let other = r#"{"kind": "ConfigMap", "data": {"x": "\ud83d\ude00"}}"#;
+    let first = one("n", r#""a \ud83d\ude00#1 # no comment""#);
+    let second = one("n", r#""b""#);
+    let source = format!("{first}\n{other} {second}\n");
+    let sealing = plain(&source).unwrap();
+    assert_eq!((sealing.secrets, sealing.values), (2, 2));
+    let text = opened(
+        &sealing
+            .text
+            .replace("} {", "}\n---\n{")
+            .replace("}\n{", "}\n---\n{"),
+        &Scope::Strict.label("s", "n"),
+    );
+    assert!(
+        text.contains("\"k\": \"<a \u{1f600}#1 # no comment>\"") && text.contains("\"k\": \"<b>\""),
+        "{text}"
+    );
+    assert!(
+        sealing.text.contains(&format!("}}\n{other} {{")),
+        "{}",
+        sealing.text
+    );
+    assert!(sealing.text.ends_with("}\n"));
+    let values = serde_json::Deserializer::from_str(&sealing.text).into_iter::<serde_json::Value>();
+    assert_eq!(values.filter(Result::is_ok).count(), 3);
+
+    let again = plain(&sealing.text).unwrap();
+    assert_eq!(
+        (again.secrets, again.already, &again.text),
+        (0, 2, &sealing.text)
+    );
+    let error = plain(&format!("{first}\n{}", one("m", "[]"))).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "line 11: stringData.k is not a string; put the value in quotes"
+    );
+    let error = plain("{\"kind\":\"A\"}{\"kind\":\"B\"}")
+        .unwrap_err()
+        .to_string();
+    assert_eq!(error, "no Secret found; the file holds A, B");
+    let error = with(&source, |plan| plan.name = Some("o")).unwrap_err();
+    assert_eq!(error, SealManifestError::NameForSeveral { count: 2 });
+}
+
 #[test]
 fn aliases_and_merge_keys_are_written_out() {
     let source = "apiVersion: v1\nkind: Secret\nmetadata:\n  name: &n app\n  namespace: s\n  labels: &l\n    a: *n\n  \

@@ -82,6 +82,15 @@ pub enum DecryptError {
     /// No metadata, or metadata that cannot be used.
     #[error(transparent)]
     Metadata(#[from] MetadataError),
+    /// The metadata stands in a document after the first.
+    #[error(
+        "line {line}: the file's first document has no sops metadata, where it is read from, \
+         but this one has"
+    )]
+    NotFirst {
+        /// Line of the metadata.
+        line: usize,
+    },
     /// No entry yields the data key.
     #[error(transparent)]
     NoDataKey(#[from] NoDataKey),
@@ -171,7 +180,7 @@ pub fn decrypt(
         });
     }
     let stream = format.parse(source)?;
-    let metadata = Metadata::read(&stream)?;
+    let metadata = read_metadata(&stream)?;
     if options.require_version {
         metadata.check_version()?;
     }
@@ -318,6 +327,22 @@ pub(crate) fn without_blocks(
         Ok::<(), TreeError>(())
     })?;
     Ok(edits.try_apply(stream.source())?)
+}
+
+/// Reads the metadata of the first document; tells when only another one has some.
+fn read_metadata(stream: &Stream<'_>) -> Result<Metadata, DecryptError> {
+    Metadata::read(stream).map_err(|error| {
+        let mut documents = 1..stream.documents().len();
+        let other = match error {
+            MetadataError::NotFound => {
+                documents.find_map(|index| metadata::sops_key_line(stream, index))
+            }
+            _ => None,
+        };
+        other.map_or(DecryptError::Metadata(error), |line| {
+            DecryptError::NotFirst { line }
+        })
+    })
 }
 
 /// Writes `{}` for a document that the metadata block alone makes one: without it, and without `---`

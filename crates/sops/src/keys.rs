@@ -125,7 +125,7 @@ impl fmt::Display for KeyKind {
 const MAX_SHOWN_ID: usize = 200;
 
 /// One wrapped data key: an element of a key list of the metadata block (sops-format.md 8).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct KeyEntry {
     /// Which list it stands in.
     pub kind: KeyKind,
@@ -133,6 +133,16 @@ pub struct KeyEntry {
     pub fields: Vec<(String, String)>,
     /// The encryption context of a `kms` entry; empty for every other kind.
     pub context: BTreeMap<String, String>,
+}
+
+impl fmt::Debug for KeyEntry {
+    /// Shows what names the key, and leaves the wrapped data key out.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyEntry")
+            .field("kind", &self.kind)
+            .field("id", &self.id())
+            .finish_non_exhaustive()
+    }
 }
 
 impl KeyEntry {
@@ -245,6 +255,7 @@ mod tests {
         };
         assert_eq!(entry.id(), "https://v:8200/sops/k");
         assert_eq!(entry.field("enc"), Some("vault:v1:x"));
+        assert!(!format!("{entry:?}").contains("vault:v1:x"), "{entry:?}");
         let long = KeyEntry {
             kind: KeyKind::Age,
             fields: vec![("recipient".to_owned(), "ä".repeat(1959))],

@@ -7,7 +7,7 @@ use anyhow::Result;
 use compat::originals::kubeseal;
 use serde_json::{Value, json};
 
-use crate::bed::{CANARY, IDENTITY, Place, RECIPIENT, SEALING_KEY, SECRET, answer};
+use crate::bed::{CANARY, IDENTITY, Place, RECIPIENT, SECRET, answer};
 
 fn lines(bytes: &[u8]) -> Vec<Value> {
     let text = String::from_utf8_lossy(bytes);
@@ -452,7 +452,116 @@ fn a_certificate_report_is_json_on_request() {
         "SHA256:G1iTSfiwtIK+8GsraO/BFz58AKTr/xiS65WbxFn5A4Y"
     );
     assert_eq!(found["not_before"], "2020-01-01T00:00:00Z");
-    assert!(!SEALING_KEY.is_empty());
+}
+
+/// A comment alone went unnoticed by both.
+#[test]
+fn a_comment_added_in_clear_is_named_and_encrypted() {
+    let place = Place::with_encrypted();
+    let added = place
+        .read("secret.yaml")
+        .replace("  user:", "  # was canary-7f3a9c51\n  user:");
+    place.write("secret.yaml", &added);
+    let done = place.run(&["encrypt", "secret.yaml"]);
+    assert_ne!(done.code, Some(0));
+    let named = "the comment in stringData (line 9)";
+    assert!(
+        done.stderr.contains(named) && !done.stderr.contains(CANARY),
+        "{}",
+        done.stderr
+    );
+    assert_eq!(place.read("secret.yaml"), added);
+    let done = place.run_with_key(&["encrypt", "--add-clear", "secret.yaml"]);
+    assert_eq!(done.stderr, "secret.yaml: added (1 comment)\n");
+    assert!(!place.read("secret.yaml").contains(CANARY));
+    let done = place.run(&["encrypt", "secret.yaml"]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    let plain = place.run_with_key(&["decrypt", "secret.yaml"]).text();
+    assert!(plain.contains("\n  # was canary-7f3a9c51\n"), "{plain}");
+}
+
+#[test]
+fn the_byte_order_mark_of_a_second_file_goes() {
+    let place = Place::new();
+    for name in ["a.yaml", "b.yaml"] {
+        place.write(name, "\u{feff}k: v\n");
+        let done = place.run(&["encrypt", "--age", RECIPIENT, name]);
+        assert_eq!(done.code, Some(0), "{}", done.stderr);
+    }
+    let printed = place.run_with_key(&["decrypt", "a.yaml", "b.yaml"]);
+    assert_eq!(printed.text(), "\u{feff}k: v\n---\nk: v\n");
+}
+
+#[test]
+fn output_goes_where_a_link_points_though_nothing_is_there() {
+    let place = Place::with_secret();
+    std::os::unix::fs::symlink("later.yaml", place.path("link.yaml")).unwrap();
+    let done = place.run(&[
+        "encrypt",
+        "--age",
+        RECIPIENT,
+        "-o",
+        "link.yaml",
+        "secret.yaml",
+    ]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    assert!(place.path("link.yaml").is_symlink());
+    assert!(place.read("later.yaml").contains("\nsops:\n"));
+}
+
+#[test]
+fn empty_variables_count_as_not_set() {
+    let place = Place::with_secret();
+    place.write_certificates();
+    let mut selkie = place.selkie().args(["seal", "--stdout", "secret.yaml"]);
+    for name in [
+        "NAME",
+        "NAMESPACE",
+        "SCOPE",
+        "CONTROLLER_NAME",
+        "CONTROLLER_NAMESPACE",
+    ] {
+        selkie = selkie.env(&format!("SEALED_SECRETS_{name}"), "");
+    }
+    let done = selkie.env("SEALED_SECRETS_CERT", "cert.pem").run().unwrap();
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    assert!(
+        done.text().contains("\n  name: db # the name\n"),
+        "{}",
+        done.text()
+    );
+}
+
+#[test]
+fn a_misnamed_config_and_a_clear_document_before_are_told() {
+    let place = Place::with_secret();
+    place.write(".sops.yml", "creation_rules: []\n");
+    let done = place.run(&["encrypt", "secret.yaml"]);
+    assert_ne!(done.code, Some(0));
+    assert!(
+        done.stderr
+            .contains(".sops.yml is not used; the name is .sops.yaml"),
+        "{}",
+        done.stderr
+    );
+
+    let place = Place::with_encrypted();
+    let both = format!("kind: ConfigMap\n---\n{}", place.read("secret.yaml"));
+    place.write("secret.yaml", &both);
+    let done = place.run(&["encrypt", "--age", RECIPIENT, "secret.yaml"]);
+    assert_ne!(done.code, Some(0));
+    assert!(
+        done.stderr.contains("give each a file of its own"),
+        "{}",
+        done.stderr
+    );
+    let done = place.run_with_key(&["decrypt", "secret.yaml"]);
+    assert!(
+        done.stderr.contains("give each a file of its own"),
+        "{}",
+        done.stderr
+    );
+    assert_eq!(place.read("secret.yaml"), both);
 }
 
 /// Commands with their output, as a reader of the guide sees them.

@@ -3,12 +3,14 @@
 //! Every document that is no Secret stays byte for byte, as do the comments around a Secret;
 //! comments inside one stay with the field they belong to, where the SealedSecret has that field.
 
+mod concatenated;
 mod identity;
 mod nodes;
 mod read;
 mod write;
 
 use selkie_text::yaml::{self, Edits, Limits, Stream};
+use zeroize::Zeroizing;
 
 use crate::{Base64Error, Certificate, Scope, SealError};
 use read::{Document, SecretDocument};
@@ -203,6 +205,83 @@ pub enum SealManifestError {
 /// A manifest with SealedSecrets and no Secret comes back as it is. Fails when there is neither,
 /// and whenever one Secret cannot be sealed: all of them are, or none.
 pub fn seal(source: &str, plan: &SealPlan<'_>) -> Result<Sealing, SealManifestError> {
+    let Some(objects) = concatenated::objects(source) else {
+        return seal_stream(source, plan).map_err(Refusal::into_error);
+    };
+    let mut whole = Sealing {
+        text: String::with_capacity(source.len()),
+        secrets: 0,
+        values: 0,
+        already: 0,
+        warnings: Vec::new(),
+    };
+    let mut kinds = Vec::new();
+    let (mut end, mut lines) = (0, 0);
+    for object in objects {
+        let between = &source[end..object.start];
+        whole.text.push_str(between);
+        lines += between.matches('\n').count();
+        let own = &source[object.clone()];
+        // Blank lines before it, so that errors name its lines in the file.
+        let padding = lines.min(MAX_PADDING);
+        let json = concatenated::without_surrogates(own);
+        let mut padded = Zeroizing::new(String::with_capacity(padding + json.len()));
+        padded.extend(std::iter::repeat_n('\n', padding));
+        padded.push_str(&json);
+        match seal_stream(&padded, plan) {
+            Ok(sealing) => {
+                let same = sealing.secrets == 0;
+                let text = if same { own } else { &sealing.text[padding..] };
+                whole.text.push_str(text);
+                whole.secrets += sealing.secrets;
+                whole.values += sealing.values;
+                whole.already += sealing.already;
+            }
+            Err(Refusal::NoSecret(of_object)) => {
+                whole.text.push_str(own);
+                kinds.extend(of_object);
+            }
+            Err(Refusal::Error(error)) => return Err(error),
+        }
+        lines += own.matches('\n').count();
+        end = object.end;
+    }
+    whole.text.push_str(&source[end..]);
+    match whole.secrets {
+        0 if whole.already == 0 => Err(nothing_to_seal(kinds)),
+        count if count > 1 && plan.name.is_some() => {
+            Err(SealManifestError::NameForSeveral { count })
+        }
+        _ => Ok(whole),
+    }
+}
+
+/// So many blank lines are put before an object; farther down, lines count from its start.
+const MAX_PADDING: usize = 10_000;
+
+/// Why one text is not sealed.
+enum Refusal {
+    /// It has no Secret, but these kinds.
+    NoSecret(Vec<String>),
+    Error(SealManifestError),
+}
+
+impl Refusal {
+    fn into_error(self) -> SealManifestError {
+        match self {
+            Self::NoSecret(kinds) => nothing_to_seal(kinds),
+            Self::Error(error) => error,
+        }
+    }
+}
+
+impl<E: Into<SealManifestError>> From<E> for Refusal {
+    fn from(error: E) -> Self {
+        Self::Error(error.into())
+    }
+}
+
+fn seal_stream(source: &str, plan: &SealPlan<'_>) -> Result<Sealing, Refusal> {
     let stream = yaml::parse(source, &Limits::default())?;
     let documents: Vec<Document> = (0..stream.documents().len())
         .map(|index| read::document(&stream, index))
@@ -219,11 +298,15 @@ pub fn seal(source: &str, plan: &SealPlan<'_>) -> Result<Sealing, SealManifestEr
         })
         .collect();
     if secrets.is_empty() && already == 0 {
-        return Err(nothing_to_seal(&documents));
+        let kinds = documents.into_iter().filter_map(|document| match document {
+            Document::Other(kind) => Some(kind),
+            _ => None,
+        });
+        return Err(Refusal::NoSecret(kinds.collect()));
     }
     if plan.name.is_some() && secrets.len() > 1 {
         let count = secrets.len();
-        return Err(SealManifestError::NameForSeveral { count });
+        return Err(SealManifestError::NameForSeveral { count }.into());
     }
     let newline = if source.contains("\r\n") {
         "\r\n"
@@ -273,12 +356,10 @@ fn check(
     Ok(())
 }
 
-fn nothing_to_seal(documents: &[Document]) -> SealManifestError {
-    let mut kinds: Vec<&str> = Vec::new();
-    for document in documents {
-        if let Document::Other(kind) = document
-            && !kinds.contains(&kind.as_str())
-        {
+fn nothing_to_seal(found: Vec<String>) -> SealManifestError {
+    let mut kinds: Vec<String> = Vec::new();
+    for kind in found {
+        if !kinds.contains(&kind) {
             kinds.push(kind);
         }
     }

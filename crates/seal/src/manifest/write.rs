@@ -145,7 +145,10 @@ pub(super) fn place(
     let line_start = source[..start].rfind('\n').map_or(0, |at| at + 1);
     let before = source[line_start..start].trim_start_matches('\u{feff}');
     let alone = before.bytes().all(|byte| byte == b' ');
-    let has_comments = source[range.clone()].contains('#');
+    let own = &source[range.clone()];
+    // A `#` in a string is no comment.
+    let has_comments =
+        own.contains('#') && serde_json::from_str::<serde::de::IgnoredAny>(own).is_err();
     if root.style == Style::Flow
         && !has_comments
         && let Some(json) = json(tree, 0, newline)
