@@ -213,7 +213,6 @@ pub fn seal(source: &str, plan: &SealPlan<'_>) -> Result<Sealing, SealManifestEr
         secrets: 0,
         values: 0,
         already: 0,
-        warnings: Vec::new(),
     };
     let mut kinds = Vec::new();
     let (mut end, mut lines) = (0, 0);
