@@ -21,8 +21,10 @@ use crate::ui::{Report, Ui};
 /// from SOPS_AGE_KEY, the file SOPS_AGE_KEY_FILE, ~/.config/sops/age/keys.txt (below XDG_CONFIG_HOME
 /// if set), SSH keys (SOPS_AGE_SSH_PRIVATE_KEY_FILE, ~/.ssh/id_ed25519, ~/.ssh/id_rsa) and the output
 /// of the commands SOPS_AGE_KEY_CMD and SOPS_AGE_SSH_PRIVATE_KEY_CMD; OpenPGP keys from gpg. A
-/// passphrase is asked for on the terminal, or printed by the command SELKIE_PASSPHRASE_CMD. Nothing
-/// is printed or written unless every value decrypts and the MAC confirms the whole file.
+/// passphrase is asked for on the terminal, or printed by the command SELKIE_PASSPHRASE_CMD. AWS KMS
+/// is asked with the credentials that AWS's tools find, Vault with VAULT_TOKEN or ~/.vault-token if
+/// VAULT_ADDR or SOPS_HC_VAULT_ALLOWLIST names the server. Nothing is printed or written unless every
+/// value decrypts and the MAC confirms the whole file.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES, verbatim_doc_comment)]
 pub(crate) struct Decrypt {
