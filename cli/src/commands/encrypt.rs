@@ -147,23 +147,17 @@ impl Encrypt {
                     note: Some("left as it is".to_owned()),
                 })
             }
-            Encryption::AlreadyEncrypted(found) => self.add(
-                ui,
-                environment,
-                clients,
-                &input,
-                &found,
-                source,
-                destination,
-            ),
+            Encryption::AlreadyEncrypted(found) => {
+                let keys = || Keys::collect(environment, clients);
+                self.add(ui, keys, &input, &found, source, destination)
+            }
         }
     }
 
     fn add(
         &self,
         ui: &Ui,
-        environment: &Environment,
-        clients: &Arc<Clients>,
+        keys: impl FnOnce() -> Keys,
         input: &Input,
         found: &AlreadyEncrypted,
         source: &Source,
@@ -172,7 +166,7 @@ impl Encrypt {
         if !self.add_clear {
             return Err(explain::forgotten(found, &source.name()));
         }
-        let keys = Keys::collect(environment, clients);
+        let keys = keys();
         let options = AddClearOptions {
             now: Timestamp::now(),
             ignore_mac: self.ignore_mac,
