@@ -37,6 +37,8 @@ mod merge;
 mod metadata;
 mod metadata_tree;
 mod open;
+#[cfg(test)]
+mod operations_tests;
 mod regex;
 mod rekey;
 mod restore;
