@@ -18,7 +18,7 @@ use crate::format::{self, Format};
 use crate::keys::{DataKey, DataKeySource, RandomError};
 use crate::mac::Mac;
 use crate::manifest::{self, CheckError};
-use crate::merge::{self, Borders, Side};
+use crate::merge::{self, Borders, Side, Token};
 use crate::metadata::{self, Metadata};
 use crate::open::{self, Opened};
 use crate::rekey;
@@ -250,12 +250,17 @@ impl OpenText<'_> {
         };
         let cipher = Cipher::new(&self.file.key);
         let (fresh, borders) = self.encrypt_again(plain, &cipher, options)?;
-        let kept = self.keep_lines(plain, &fresh, &borders);
-        let kept = kept.and_then(|text| sign(&text, format, &cipher, options.now));
-        if let Ok(text) = kept
-            && check(&text, format, &cipher, plain, selection).is_ok()
-        {
-            return Ok(text);
+        // At best every line that was not touched; then those whose comments stay where they were.
+        for comments in [false, true] {
+            let kept = self.keep_lines(plain, &fresh, &borders, comments);
+            let kept = kept.and_then(|text| sign(&text, format, &cipher, options.now));
+            if let Ok(text) = kept
+                && check(&text, format, &cipher, plain, selection).is_ok()
+                && (comments
+                    || self.strays(&text, &cipher)? <= self.strays(self.file.source, &cipher)?)
+            {
+                return Ok(text);
+            }
         }
         let text = sign(&fresh, format, &cipher, options.now)?;
         check(&text, format, &cipher, plain, selection)?;
@@ -324,6 +329,7 @@ impl OpenText<'_> {
         plain: &str,
         fresh: &str,
         borders: &Borders,
+        comments: bool,
     ) -> Result<String, EncryptError> {
         let (selection, format) = (&self.file.metadata.selection, self.file.format);
         let before = merge::borders(self.file.source, self.edits, self.text);
@@ -340,7 +346,24 @@ impl OpenText<'_> {
             chunks: merge::chunks(borders),
             tokens: tokens(fresh, format, selection)?,
         };
-        Ok(merge::merge(&old, &new))
+        Ok(merge::merge(&old, &new, comments))
+    }
+
+    /// Counts the comments that do not decrypt under the path of their own container: sops would
+    /// leave them as they are.
+    fn strays(&self, text: &str, cipher: &Cipher<'_>) -> Result<usize, EncryptError> {
+        let stream = self.file.format.parse(text)?;
+        let mut strays = 0;
+        tree::walk(&stream, &self.file.metadata.selection, |leaf| {
+            if let What::Comment(comment) = leaf.what {
+                let text = stream.comment_text(comment);
+                let stray =
+                    open::looks_encrypted(&text) && cipher.decrypt(&text, leaf.aad).is_err();
+                strays += usize::from(leaf.selected && stray);
+            }
+            Ok::<(), TreeError>(())
+        })?;
+        Ok(strays)
     }
 }
 
@@ -351,27 +374,29 @@ impl fmt::Debug for OpenFile<'_> {
 }
 
 /// Returns the ciphertexts of a file by where they begin.
-fn tokens(
-    text: &str,
-    format: Format,
-    selection: &Selection,
-) -> Result<Vec<(usize, String)>, EncryptError> {
+fn tokens(text: &str, format: Format, selection: &Selection) -> Result<Vec<Token>, EncryptError> {
     let stream = format.parse(text)?;
     let mut tokens = Vec::new();
     tree::walk(&stream, selection, |leaf| {
-        if leaf.alias.is_none() {
-            let (at, text) = match leaf.what {
-                What::Comment(comment) => (comment.span.start, stream.comment_text(comment)),
-                What::Scalar(node) => {
-                    let node = stream.node(node);
-                    (node.span.start, node.value.trim_end().into())
-                }
-            };
-            if open::looks_encrypted(&text) {
-                tokens.push((at, text.into_owned()));
-            }
+        if leaf.alias.is_some() {
+            return Ok::<(), TreeError>(());
         }
-        Ok::<(), TreeError>(())
+        let (at, text) = match leaf.what {
+            What::Comment(comment) => (comment.span.start, stream.comment_text(comment)),
+            What::Scalar(node) => {
+                let node = stream.node(node);
+                (node.span.start, node.value.trim_end().into())
+            }
+        };
+        if open::looks_encrypted(&text) {
+            let comment = matches!(leaf.what, What::Comment(_));
+            tokens.push(Token {
+                at,
+                is_comment: comment || (leaf.in_sequence && text.ends_with(",type:comment]")),
+                text: text.into_owned(),
+            });
+        }
+        Ok(())
     })?;
     tokens.sort();
     Ok(tokens)

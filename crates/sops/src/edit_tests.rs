@@ -243,3 +243,25 @@ fn the_version_is_raised_and_never_lowered() {
         assert!(after.contains(expected), "{after}");
     }
 }
+
+#[test]
+fn comments_follow_their_container_to_another_name() {
+    let plain = "m:\n    # in m\n    a: 1 # and here\n    # last of m\nb: x\n";
+    let before = encrypted(plain, &SelectionSettings::default());
+    let changed = plain.replace("m:", "renamed:");
+    let after = edit(&before, &changed);
+    let opened = open(&after);
+    assert_eq!(opened.plain_text(), Some(&*changed));
+    // Each is under its own path, as sops wants it.
+    let plain = opened.plain_text().unwrap();
+    let Plain::Text { edits, stash, .. } = &opened.plain else {
+        panic!();
+    };
+    let text = OpenText {
+        file: &opened,
+        text: plain,
+        edits,
+        stash,
+    };
+    assert_eq!(text.strays(&after, &Cipher::new(&opened.key)).unwrap(), 0);
+}

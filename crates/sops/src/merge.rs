@@ -89,8 +89,17 @@ pub(crate) struct Side<'t> {
     pub(crate) plain: &'t str,
     pub(crate) encrypted: &'t str,
     pub(crate) chunks: Vec<Chunk>,
-    /// Where in the encrypted text each ciphertext begins, in order, and what it is.
-    pub(crate) tokens: Vec<(usize, String)>,
+    /// The ciphertexts in the order in which they stand.
+    pub(crate) tokens: Vec<Token>,
+}
+
+/// A ciphertext of the encrypted text.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Token {
+    /// Where it begins.
+    pub(crate) at: usize,
+    pub(crate) text: String,
+    pub(crate) is_comment: bool,
 }
 
 impl<'t> Side<'t> {
@@ -98,20 +107,23 @@ impl<'t> Side<'t> {
         &self.plain[chunk.plain.clone()]
     }
 
-    fn tokens(&self, chunk: &Chunk) -> impl Iterator<Item = &str> {
+    fn tokens(&self, chunk: &Chunk, comments: bool) -> impl Iterator<Item = &str> {
         let from = self
             .tokens
-            .partition_point(|(at, _)| *at < chunk.encrypted.start);
+            .partition_point(|token| token.at < chunk.encrypted.start);
         let within = self.tokens[from..].iter();
         within
-            .take_while(|(at, _)| *at < chunk.encrypted.end)
-            .map(|(_, token)| token.as_str())
+            .take_while(|token| token.at < chunk.encrypted.end)
+            .filter(move |token| comments || !token.is_comment)
+            .map(|token| token.text.as_str())
     }
 }
 
 /// Returns the new encrypted text, with the old bytes in every chunk that is the same in both and
-/// whose ciphertexts are.
-pub(crate) fn merge(old: &Side<'_>, new: &Side<'_>) -> String {
+/// whose ciphertexts are; those of comments count only if `comments` says so.
+///
+/// A comment may belong to one container in the old layout and to another in the new one.
+pub(crate) fn merge(old: &Side<'_>, new: &Side<'_>, comments: bool) -> String {
     let old_chunks: Vec<&Chunk> = old.chunks.iter().filter(|c| !c.plain.is_empty()).collect();
     let new_chunks: Vec<&Chunk> = new.chunks.iter().filter(|c| !c.plain.is_empty()).collect();
     let old_texts: Vec<&str> = old_chunks.iter().map(|chunk| old.plain(chunk)).collect();
@@ -126,7 +138,7 @@ pub(crate) fn merge(old: &Side<'_>, new: &Side<'_>) -> String {
         };
         let same = same
             .map(|index| old_chunks[index])
-            .filter(|same| old.tokens(same).eq(new.tokens(chunk)));
+            .filter(|same| old.tokens(same, comments).eq(new.tokens(chunk, comments)));
         text.push_str(match same {
             Some(same) => &old.encrypted[same.encrypted.clone()],
             None => &new.encrypted[chunk.encrypted.clone()],
