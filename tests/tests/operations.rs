@@ -13,8 +13,8 @@ use compat::generate::{Case, seeds};
 use compat::originals;
 use compat::program::Finished;
 use compat::sops_file::{IDENTITY, RECIPIENT, failures};
-use selkie_keys::age::{AgeIdentities, AgeRecipient, IdentitySource};
-use selkie_secret::SecretString;
+use selkie_keys::age::{AgeIdentities, AgeRecipient, IdentitySource, SourceForm};
+use selkie_secret::SecretBytes;
 use selkie_sops::{
     DataKeyChange, DecryptOptions, EditOptions, Edited, EncryptPlan, Encryption, Format,
     JsonOptions, KeySpec, KeyTarget, MasterKey, NewValue, OpenFile, Rekeyed, Selection, SetOptions,
@@ -67,7 +67,8 @@ fn other() -> &'static str {
 fn identities() -> AgeIdentities {
     let source = |text: &str| IdentitySource {
         name: "test".to_owned(),
-        content: Ok(SecretString::new(text.to_owned())),
+        content: Ok(SecretBytes::new(text.as_bytes().to_vec())),
+        form: SourceForm::Identities,
     };
     AgeIdentities::from_sources(vec![source(IDENTITY), source(OTHER_IDENTITY)])
 }
