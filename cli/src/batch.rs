@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use selkie_sops::Format;
+
 use crate::failure::{Failure, Kind};
 use crate::file::{self, Input, Secrecy, Source};
 use crate::ui::{self, Report, Ui};
@@ -162,28 +164,26 @@ impl Destination {
     }
 }
 
-/// Refuses a file that is not YAML by its name; other formats come later.
-pub(crate) fn check_format(source: &Source, also: &[&str]) -> Result<(), Failure> {
-    let Some(path) = source.path() else {
-        return Ok(());
+/// Returns the format of a source: the one given, else by its name; standard input without a name is
+/// YAML.
+pub(crate) fn format_of(source: &Source, given: Option<Format>) -> Format {
+    let by_name = || match source.path() {
+        Some(path) => Format::of_path(&path.to_string_lossy()),
+        None => Format::Yaml,
     };
-    let extension = path.extension().unwrap_or_default().to_string_lossy();
-    if ["yaml", "yml"].contains(&&*extension) || also.contains(&&*extension) {
+    given.unwrap_or_else(by_name)
+}
+
+/// Refuses a file that by its name is no manifest: neither YAML nor JSON.
+pub(crate) fn check_manifest(source: &Source) -> Result<(), Failure> {
+    if matches!(format_of(source, None), Format::Yaml | Format::Json) {
         return Ok(());
     }
     // What is not there is told as such, whatever its name.
-    if matches!(source, Source::File(_)) && !path.is_file() {
+    let is_missing = |path: &Path| matches!(source, Source::File(_)) && !path.is_file();
+    if source.path().is_none_or(is_missing) {
         return Ok(());
     }
-    let known = match also {
-        [] => ".yaml or .yml".to_owned(),
-        _ => format!(".yaml, .yml or .{}", also.join(" or .")),
-    };
-    Err(Failure::new(
-        Kind::Input,
-        format!("only YAML is supported so far, and the name does not end in {known}"),
-    )
-    .hint(
-        "JSON, dotenv, INI and binary files are not supported yet; rename the file if it is YAML",
-    ))
+    let message = "a manifest is YAML or JSON, and the name does not end in .yaml, .yml or .json";
+    Err(Failure::new(Kind::Input, message).hint("rename the file if it is one"))
 }

@@ -6,8 +6,8 @@ use std::path::Path;
 use selkie_seal::manifest::SealManifestError;
 use selkie_sops::manifest::ManifestError;
 use selkie_sops::{
-    AddClearError, AlreadyEncrypted, DecryptError, EncryptError, ExtractError, GroupError, KeyKind,
-    NoDataKey, SelectionError, TreeError,
+    AddClearError, AlreadyEncrypted, ConvertError, DecryptError, EncryptError, ExtractError,
+    GroupError, KeyKind, NoDataKey, SelectionError, TreeError,
 };
 use selkie_text::yaml::ParseError;
 
@@ -38,6 +38,13 @@ pub(crate) fn manifest(error: &ManifestError, file: &Path) -> Failure {
                 None => Failure::new(Kind::Encrypt, text),
             }
         }
+    }
+}
+
+pub(crate) fn convert(error: &ConvertError) -> Failure {
+    match error {
+        ConvertError::Parse(error) => parse(error),
+        _ => Failure::new(Kind::Unwritable, error),
     }
 }
 
@@ -103,6 +110,9 @@ pub(crate) fn decrypt(error: &DecryptError, keys: &Keys) -> Failure {
         DecryptError::Metadata(_) => Failure::new(Kind::Other, error),
         DecryptError::NotFirst { .. } => Failure::new(Kind::Other, error)
             .hint("an encrypted document was put behind a clear one: give each a file of its own"),
+        DecryptError::NoData | DecryptError::NotText | DecryptError::Unwritable { .. } => {
+            Failure::new(Kind::Unwritable, error)
+        }
         _ => Failure::new(Kind::Decrypt, error),
     }
 }

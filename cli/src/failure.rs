@@ -32,6 +32,8 @@ pub(crate) enum Kind {
     Output,
     /// `--encryption-context` does not parse.
     KmsContext,
+    /// The output format cannot hold the file.
+    Unwritable,
     /// Flags that exclude each other.
     Conflict,
     /// The tree cannot be encrypted.
@@ -60,6 +62,7 @@ impl Kind {
             Self::Input => 2,
             Self::Output => 3,
             Self::KmsContext => 6,
+            Self::Unwritable => 4,
             Self::Conflict => 8,
             Self::Encrypt => 23,
             Self::Decrypt => 25,

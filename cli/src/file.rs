@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
 use rustix::process::{Resource, getrlimit};
-use selkie_secret::{SecretBytes, SecretString};
+use selkie_secret::SecretBytes;
 
 use crate::failure::{Failure, Kind};
 
@@ -41,7 +41,7 @@ impl Source {
 
 /// A document that was read.
 pub(crate) struct Input {
-    pub(crate) text: SecretString,
+    content: SecretBytes,
     /// The file it is, for [`Input::replace`]; `None` for standard input and pipes.
     original: Option<Original>,
 }
@@ -73,7 +73,7 @@ impl Stamp {
     }
 }
 
-/// Reads a whole document; it has to be UTF-8.
+/// Reads a whole document.
 pub(crate) fn read(source: &Source) -> Result<Input, Failure> {
     let (bytes, original) = match source {
         Source::File(path) => read_file(path)?,
@@ -82,17 +82,30 @@ pub(crate) fn read(source: &Source) -> Result<Input, Failure> {
             (bytes.map_err(|error| unreadable(&error))?, None)
         }
     };
-    let text = bytes.into_string().map_err(|bytes| {
-        let failure = match bytes.expose() {
-            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Failure::new(Kind::Input, "the file is UTF-16"),
-            _ => Failure::new(Kind::Input, "the file is not UTF-8 text"),
-        };
-        failure.hint("save it as UTF-8")
-    })?;
-    Ok(Input { text, original })
+    Ok(Input {
+        content: bytes,
+        original,
+    })
 }
 
 impl Input {
+    /// Returns the bytes, whatever they are.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.content.expose()
+    }
+
+    /// Returns the text; it has to be UTF-8.
+    pub(crate) fn text(&self) -> Result<&str, Failure> {
+        let bytes = self.bytes();
+        std::str::from_utf8(bytes).map_err(|_| {
+            let failure = match bytes {
+                [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "the file is UTF-16",
+                _ => "the file is not UTF-8 text",
+            };
+            Failure::new(Kind::Input, failure).hint("save it as UTF-8")
+        })
+    }
+
     /// Refuses what cannot be replaced, before any work is done.
     pub(crate) fn check_replaceable(&self) -> Result<(), Failure> {
         let Some(original) = &self.original else {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use selkie_keys::age::{AgeRecipient, RecipientError, parse_recipients};
-use selkie_sops::{KeyKind, KeySpec, KmsSpec, Selection, SelectionSettings, manifest};
+use selkie_sops::{Format, KeyKind, KeySpec, KmsSpec, Selection, SelectionSettings, manifest};
 
 use crate::config_file::{ConfigFiles, absolute};
 use crate::environment::Environment;
@@ -151,7 +151,12 @@ impl<'a> Planner<'a> {
     ///
     /// Keys: flags and variables, of each kind the flag before the variable; else the rule.
     /// Selection: flags, else the rule, else the one for Kubernetes Secrets, else everything but `_unencrypted` keys.
-    pub(crate) fn plan(&mut self, path: &Path, text: &str) -> Result<Plan, Failure> {
+    pub(crate) fn plan(
+        &mut self,
+        path: &Path,
+        text: &str,
+        format: Format,
+    ) -> Result<Plan, Failure> {
         let path = absolute(path);
         let file = self.configs.for_file(&path)?;
         let rule = match &file {
@@ -193,7 +198,7 @@ impl<'a> Planner<'a> {
         let ruled = rule.and_then(|rule| rule.selection.clone());
         let selection = match self.selection.clone().or(ruled) {
             Some(selection) => selection,
-            None => manifest::default_selection(text)
+            None => manifest::default_selection(text, format)
                 .map_err(|error| explain::manifest(&error, &path))?
                 .unwrap_or_default(),
         };

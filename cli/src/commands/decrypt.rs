@@ -5,9 +5,9 @@ use std::process::ExitCode;
 
 use clap::Args;
 use selkie_secret::SecretBytes;
-use selkie_sops::{DecryptOptions, ExtractPath, Format, extract};
+use selkie_sops::{DecryptOptions, ExtractPath, Format, convert, decrypt_binary, extract};
 
-use crate::batch::{Batch, Destination, Request, check_format};
+use crate::batch::{Batch, Destination, Request, format_of};
 use crate::environment::Environment;
 use crate::explain;
 use crate::failure::{Failure, Kind};
@@ -43,6 +43,12 @@ pub(crate) struct Decrypt {
     /// The name that standard input is known by; its ending tells the format
     #[arg(long, value_name = "NAME")]
     filename: Option<PathBuf>,
+    /// The format of the input, instead of the one that its name tells: yaml, json, dotenv, ini, binary
+    #[arg(long, value_name = "FORMAT")]
+    input_type: Option<Format>,
+    /// Write the result in another format; not in place
+    #[arg(long, value_name = "FORMAT")]
+    output_type: Option<Format>,
     /// Open the file even when the MAC does not match
     #[arg(long)]
     ignore_mac: bool,
@@ -143,11 +149,26 @@ impl Decrypt {
                 stdout: !self.in_place && self.output.is_none(),
                 in_place: self.in_place,
                 output: self.output.as_deref(),
-                joined: path.is_none(),
+                joined: path.is_none() && self.prints_yaml(),
             },
             ui,
         )?;
         Ok((batch, path))
+    }
+
+    /// Returns whether what is printed is YAML, of which several files make one stream.
+    fn prints_yaml(&self) -> bool {
+        let of_file = |path: &PathBuf| {
+            let source = match path.as_os_str() == "-" {
+                true => Source::Stdin(self.filename.clone()),
+                false => Source::File(path.clone()),
+            };
+            format_of(&source, self.input_type)
+        };
+        match self.output_type {
+            Some(format) => format == Format::Yaml,
+            None => self.files.iter().all(|path| of_file(path) == Format::Yaml),
+        }
     }
 
     /// Reads and decrypts one file; returns it, what is asked of it, and the report.
@@ -157,7 +178,12 @@ impl Decrypt {
         path: Option<&ExtractPath>,
         source: &Source,
     ) -> Result<(Input, SecretBytes, Report), Failure> {
-        check_format(source, &[])?;
+        let from = format_of(source, self.input_type);
+        let to = self.output_type.unwrap_or(from);
+        if to != from && self.in_place {
+            let message = format!("a file of {from} cannot be changed in place into {to}");
+            return Err(Failure::new(Kind::Conflict, message).hint("print it, or use -o FILE"));
+        }
         let input = file::read(source)?;
         if self.in_place {
             Destination::InPlace.check(&input)?;
@@ -166,18 +192,39 @@ impl Decrypt {
             ignore_mac: self.ignore_mac,
             ..DecryptOptions::default()
         };
-        let decrypted = selkie_sops::decrypt(input.text.expose(), Format::Yaml, keys, &options)
-            .map_err(|error| explain::decrypt(&error, keys))?;
+        let text = input.text()?;
+        let failed = |error| explain::decrypt(&error, keys);
+        let (plain, values, warnings) = match from {
+            Format::Binary => {
+                let plain = decrypt_binary(text, keys, &options).map_err(failed)?;
+                let values = usize::from(!plain.is_empty());
+                (plain, values, Vec::new())
+            }
+            _ => {
+                let done = selkie_sops::decrypt(text, from, keys, &options).map_err(failed)?;
+                let warnings = done.warnings.iter().map(ToString::to_string).collect();
+                (done.text.into_bytes(), done.values, warnings)
+            }
+        };
+        let plain = match to == from {
+            true => plain,
+            false => {
+                convert(plain.expose(), from, to, None).map_err(|error| explain::convert(&error))?
+            }
+        };
         let report = Report {
             action: "decrypted",
-            counts: vec![("value", decrypted.values)],
-            warnings: decrypted.warnings.iter().map(ToString::to_string).collect(),
+            counts: vec![("value", values)],
+            warnings,
             note: None,
         };
         let plain = match path {
-            None => decrypted.text.into_bytes(),
-            Some(path) => extract(decrypted.text.expose(), Format::Yaml, path)
-                .map_err(|error| explain::extract(&error))?,
+            None => plain,
+            Some(path) => {
+                let text = std::str::from_utf8(plain.expose())
+                    .map_err(|_| Failure::new(Kind::Unwritable, "the file is not UTF-8 text"))?;
+                extract(text, to, path).map_err(|error| explain::extract(&error))?
+            }
         };
         Ok((input, plain, report))
     }

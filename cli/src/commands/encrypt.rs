@@ -7,12 +7,13 @@ use std::sync::Arc;
 use clap::Args;
 use jiff::Timestamp;
 use selkie_keys::master_key;
+use selkie_secret::SecretBytes;
 use selkie_sops::{
     AddClearOptions, AlreadyEncrypted, EncryptPlan, Encrypted, Encryption, Format, KeySpec,
     MasterKey, Selection, add_clear,
 };
 
-use crate::batch::{Batch, Destination, Request, check_format};
+use crate::batch::{Batch, Destination, Request, format_of};
 use crate::environment::Environment;
 use crate::explain;
 use crate::failure::{Failure, Kind};
@@ -21,13 +22,14 @@ use crate::keys::{Clients, Keys};
 use crate::plan::{KeyFlags, Plan, Planner};
 use crate::ui::{Report, Ui};
 
-/// Encrypt values of YAML files in place, as SOPS files
+/// Encrypt values of files in place, as SOPS files: YAML, JSON, dotenv, INI, or any file as a whole
 ///
 /// Only the values that the rule selects change, and a `sops` block is added: comments, quotes,
 /// indentation and key order stay. Who can decrypt, and what is encrypted, comes from the flags,
 /// then from SOPS_AGE_RECIPIENTS and SOPS_PGP_FP, then from the nearest .sops.yaml above the file.
 /// A file of Kubernetes Secrets with no other rule gets `encrypted_regex: ^(data|stringData)$`; any
-/// other file is encrypted but for values under keys that end in `_unencrypted`.
+/// other file is encrypted but for values under keys that end in `_unencrypted`. The name tells the
+/// format: .yaml, .yml, .json, .env, .ini; any other file is encrypted as a whole, into JSON.
 ///
 /// A file that is encrypted already is left alone. When somebody has added a value to it in clear,
 /// that is an error, and --add-clear encrypts it.
@@ -46,6 +48,12 @@ pub(crate) struct Encrypt {
     /// The name that standard input is known by, for the rules of .sops.yaml
     #[arg(long, value_name = "NAME")]
     filename: Option<PathBuf>,
+    /// The format of the input, instead of the one that its name tells: yaml, json, dotenv, ini, binary
+    #[arg(long, value_name = "FORMAT")]
+    input_type: Option<Format>,
+    /// Write the result in another format; with --stdout or -o
+    #[arg(long, value_name = "FORMAT")]
+    output_type: Option<Format>,
     /// Encrypt values that were added in clear to an encrypted file; needs its private key
     #[arg(long)]
     add_clear: bool,
@@ -118,16 +126,26 @@ impl Encrypt {
         source: &Source,
         destination: &Destination,
     ) -> Result<Report, Failure> {
-        check_format(source, &[])?;
+        let from = format_of(source, self.input_type);
+        let to = self.output_type.unwrap_or(from);
+        if to != from && *destination == Destination::InPlace {
+            let message = format!("a file of {from} cannot be changed in place into {to}");
+            return Err(Failure::new(Kind::Conflict, message).hint("use --stdout or -o FILE"));
+        }
         let input = file::read(source)?;
         destination.check(&input)?;
-        let text = input.text.expose();
-        let planned = planner.plan(source.path().unwrap_or(source.name().as_ref()), text);
+        let clear = Clear::of(&input, from, to)?;
+        let text = match clear.format {
+            Format::Binary => "",
+            _ => std::str::from_utf8(clear.bytes()).unwrap_or_default(),
+        };
+        let path = source.path().unwrap_or(source.name().as_ref()).to_owned();
+        let planned = planner.plan(&path, text, clear.format);
         let (encryption, warnings) = match planned {
-            Ok(plan) => (plan.encrypt(text, clients)?, plan.warnings),
+            Ok(plan) => (plan.encrypt(&clear, clients)?, plan.warnings),
             // A file that is encrypted already needs no plan: only if it is not, the plan's
             // failure counts.
-            Err(failure) => match Plan::none().encrypt(text, clients) {
+            Err(failure) => match Plan::none().encrypt(&clear, clients) {
                 Ok(Ok(found @ Encryption::AlreadyEncrypted(_))) => (Ok(found), Vec::new()),
                 _ => return Err(failure),
             },
@@ -139,7 +157,7 @@ impl Encrypt {
                 Ok(report("encrypted", &encrypted, warnings, &input))
             }
             Encryption::AlreadyEncrypted(found) if found.clear.is_empty() => {
-                destination.write(ui, &input, text.as_bytes(), false, Secrecy::Sealed)?;
+                destination.write(ui, &input, input.bytes(), false, Secrecy::Sealed)?;
                 Ok(Report {
                     action: "already-encrypted",
                     counts: vec![("recipient", found.keys.len())],
@@ -171,8 +189,13 @@ impl Encrypt {
             now: Timestamp::now(),
             ignore_mac: self.ignore_mac,
         };
-        let encrypted = add_clear(input.text.expose(), Format::Yaml, &keys, &options)
-            .map_err(|error| explain::add_clear(&error, &keys))?;
+        let encrypted = add_clear(
+            input.text()?,
+            format_of(source, self.input_type),
+            &keys,
+            &options,
+        )
+        .map_err(|error| explain::add_clear(&error, &keys))?;
         destination.write(ui, input, encrypted.text.as_bytes(), true, Secrecy::Sealed)?;
         Ok(report("added", &encrypted, Vec::new(), input))
     }
@@ -192,7 +215,7 @@ impl Plan {
 
     fn encrypt(
         &self,
-        text: &str,
+        clear: &Clear<'_>,
         clients: &Clients,
     ) -> Result<Result<Encryption, selkie_sops::EncryptError>, Failure> {
         let now = Timestamp::now();
@@ -218,7 +241,51 @@ impl Plan {
             mac_only_encrypted: self.mac_only_encrypted,
             now,
         };
-        Ok(selkie_sops::encrypt(text, Format::Yaml, &plan))
+        Ok(match clear.format {
+            Format::Binary => selkie_sops::encrypt_binary(clear.bytes(), &plan),
+            format => {
+                let text = std::str::from_utf8(clear.bytes());
+                let text = text.map_err(|error| Failure::new(Kind::Input, error))?;
+                selkie_sops::encrypt(text, format, &plan)
+            }
+        })
+    }
+}
+
+/// What is to be encrypted, in the format that is written.
+struct Clear<'i> {
+    input: &'i Input,
+    converted: Option<SecretBytes>,
+    format: Format,
+}
+
+impl<'i> Clear<'i> {
+    /// Converts the input; one that is encrypted already stays as it is.
+    fn of(input: &'i Input, from: Format, to: Format) -> Result<Self, Failure> {
+        let encrypted = || {
+            let text = input.text();
+            text.is_ok_and(|text| selkie_sops::is_encrypted(text, from))
+        };
+        if from != Format::Binary {
+            input.text()?;
+        }
+        let (converted, format) = match to != from && !encrypted() {
+            true => {
+                let done = selkie_sops::convert(input.bytes(), from, to, None);
+                (Some(done.map_err(|error| explain::convert(&error))?), to)
+            }
+            false => (None, from),
+        };
+        Ok(Self {
+            input,
+            converted,
+            format,
+        })
+    }
+
+    fn bytes(&self) -> &[u8] {
+        let converted = self.converted.as_ref();
+        converted.map_or(self.input.bytes(), SecretBytes::expose)
     }
 }
 

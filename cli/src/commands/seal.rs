@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use selkie_seal::manifest::{SealPlan, seal};
 use selkie_seal::{Certificate, Scope};
 
-use crate::batch::{Batch, Destination, Request, check_format};
+use crate::batch::{Batch, Destination, Request, check_manifest};
 use crate::certificate_source::{self, ControllerFlags, Origin};
 use crate::cluster;
 use crate::explain;
@@ -151,7 +151,7 @@ impl Seal {
         source: &Source,
         destination: &Destination,
     ) -> Result<Report, Failure> {
-        check_format(source, &["json"])?;
+        check_manifest(source)?;
         let input = file::read(source)?;
         destination.check(&input)?;
         let plan = SealPlan {
@@ -162,7 +162,7 @@ impl Seal {
             default_namespace,
             allow_empty_data: self.allow_empty_data,
         };
-        let sealing = seal(input.text.expose(), &plan).map_err(|error| explain::seal(&error))?;
+        let sealing = seal(input.text()?, &plan).map_err(|error| explain::seal(&error))?;
         let changed = sealing.secrets > 0;
         destination.write(
             ui,

@@ -54,8 +54,8 @@ pub use add_clear::{AddClearError, AddClearOptions, add_clear};
 pub use binary::{decrypt_binary, encrypt_binary};
 pub use cipher::CipherError;
 pub use config::{
-    Config, ConfigError, CreationRule, Destination, DestinationRule, Explanation, RuleError,
-    ShadowedRule, Stores,
+    Config, ConfigError, CreationRule, Destination, DestinationRule, Explanation, ShadowedRule,
+    Stores,
 };
 pub use convert::{ConvertError, convert};
 pub use data_key::{DecryptionOrder, DecryptionOrderError, GroupError, NoDataKey};

@@ -6,6 +6,7 @@ use selkie_secret::{HiddenValues, SHORTEST_PART};
 use selkie_text::yaml::{self, Comment, Kind, NodeId, Scalar, Stream};
 use zeroize::Zeroizing;
 
+use crate::format::Format;
 use crate::metadata;
 use crate::selection::{Selection, SelectionSettings};
 use crate::tree::{self, TreeError, What};
@@ -63,13 +64,14 @@ pub struct RepeatedValue {
 
 /// Returns the rule for a file of Kubernetes Secrets: `encrypted_regex: ^(data|stringData)$`.
 ///
-/// Returns `None` when no document is a Secret (or a List that holds one), and for a file that is
-/// encrypted already. Fails when the rule would also hide something in another document.
-pub fn default_selection(source: &str) -> Result<Option<Selection>, ManifestError> {
-    if !source.contains("Secret") {
+/// Returns `None` when no document is a Secret (or a List that holds one), for a file that is
+/// encrypted already, and for a format that manifests do not have. Fails when the rule would also hide something in another document.
+pub fn default_selection(source: &str, format: Format) -> Result<Option<Selection>, ManifestError> {
+    let can_be_manifest = matches!(format, Format::Yaml | Format::Json);
+    if !can_be_manifest || !source.contains("Secret") {
         return Ok(None);
     }
-    let stream = yaml::parse(source, &yaml::Limits::default())?;
+    let stream = format.parse(source)?;
     if metadata::sops_key_line(&stream, 0).is_some() {
         return Ok(None);
     }

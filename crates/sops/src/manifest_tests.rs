@@ -13,7 +13,7 @@ stringData:
 const CONFIG: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata:\n  mode: fast\n";
 
 fn setting(source: &str) -> Option<String> {
-    let rule = default_selection(source).unwrap_or_else(|error| panic!("{error}"));
+    let rule = default_selection(source, Format::Yaml).unwrap_or_else(|error| panic!("{error}"));
     rule.and_then(|rule| rule.setting().map(|(name, text)| format!("{name}={text}")))
 }
 
@@ -54,7 +54,7 @@ fn files_of_secrets_get_the_rule_of_secrets() {
 
 #[test]
 fn a_rule_that_would_hide_something_else_is_refused_with_a_better_one() {
-    let error = default_selection(&format!("{SECRET}---\n{CONFIG}"))
+    let error = default_selection(&format!("{SECRET}---\n{CONFIG}"), Format::Yaml)
         .unwrap_err()
         .to_string();
     assert!(
@@ -66,7 +66,7 @@ fn a_rule_that_would_hide_something_else_is_refused_with_a_better_one() {
         "{error}"
     );
     let clash = CONFIG.replace("mode", "user");
-    let error = default_selection(&format!("{SECRET}---\n{clash}"))
+    let error = default_selection(&format!("{SECRET}---\n{clash}"), Format::Yaml)
         .unwrap_err()
         .to_string();
     assert!(
@@ -74,7 +74,9 @@ fn a_rule_that_would_hide_something_else_is_refused_with_a_better_one() {
         "{error}"
     );
     let list = "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Secret\n  data: {a: eA==}\n- apiVersion: v1\n  kind: ConfigMap\n  data: {b: c}\n";
-    let error = default_selection(list).unwrap_err().to_string();
+    let error = default_selection(list, Format::Yaml)
+        .unwrap_err()
+        .to_string();
     assert!(
         error.starts_with("line 9: items[1].data.b of a ConfigMap"),
         "{error}"

@@ -4,6 +4,7 @@
 
 mod bed;
 mod cluster;
+mod formats;
 mod refused;
 mod verbs;
 mod writing;

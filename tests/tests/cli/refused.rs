@@ -377,8 +377,8 @@ fn what_is_no_yaml_file_is_refused() {
         ),
         (
             &["encrypt", "--age", RECIPIENT, "a.json"],
-            2,
-            "only YAML is supported so far",
+            23,
+            "matches nothing in this file",
         ),
         (&["encrypt", "--age", RECIPIENT, "utf16.yaml"], 2, "UTF-16"),
         (&["decrypt", "d"], 100, "d: this is a directory, not a file"),

@@ -12,7 +12,6 @@ use std::collections::BTreeMap;
 use selkie_text::Value;
 
 use crate::key_spec::KeySpec;
-use crate::keys::KeyKind;
 use crate::regex::GoRegex;
 use crate::selection::Selection;
 
@@ -289,61 +288,6 @@ impl CreationRule {
     pub fn path_regex(&self) -> &str {
         self.path.text()
     }
-
-    /// Returns the age recipients as written, one per element; empty when the rule names no keys.
-    ///
-    /// Fails when the rule asks for other keys or several groups, all of which sops would wrap for:
-    /// for callers that can wrap for age alone. Others take [`Self::groups`].
-    pub fn recipients(&self) -> Result<Vec<String>, RuleError> {
-        if self.groups.len() > 1 {
-            return Err(RuleError::KeyGroups {
-                line: self.line,
-                groups: self.groups.len(),
-            });
-        }
-        let keys = || self.groups.iter().flatten();
-        let mut others: Vec<&str> = keys()
-            .map(KeySpec::kind)
-            .filter(|kind| *kind != KeyKind::Age)
-            .map(KeyKind::name)
-            .collect();
-        others.dedup();
-        if !others.is_empty() {
-            return Err(RuleError::UnsupportedKeys {
-                line: self.line,
-                kinds: others.join(", "),
-            });
-        }
-        Ok(keys().map(KeySpec::identity).collect())
-    }
-}
-
-/// Why a rule that applies cannot be used by a caller that knows age recipients only.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RuleError {
-    /// It names keys of other kinds. Encrypting without them would lock their owners out.
-    #[error(
-        "the creation rule on line {line} names keys of type {kinds}, which are not supported yet; \
-         only age is"
-    )]
-    UnsupportedKeys {
-        /// Line of the rule.
-        line: usize,
-        /// The kinds, joined by commas.
-        kinds: String,
-    },
-    /// It has several key groups.
-    #[error(
-        "the creation rule on line {line} has {groups} key groups (Shamir), \
-         which are not supported yet; only one group is"
-    )]
-    KeyGroups {
-        /// Line of the rule.
-        line: usize,
-        /// Their number.
-        groups: usize,
-    },
 }
 
 #[cfg(test)]
