@@ -128,7 +128,7 @@ pub(crate) fn absolute(path: &Path) -> PathBuf {
     }
 }
 
-fn without_dots(path: &Path) -> PathBuf {
+pub(crate) fn without_dots(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for part in path.components() {
         match part {

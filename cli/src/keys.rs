@@ -32,10 +32,26 @@ impl Clients {
     /// Makes the clients; reads no file, runs no command and opens no connection. `given` are the keys
     /// that flags and variables name.
     pub(crate) fn new(environment: &Environment, given: &[KeySpec]) -> Result<Arc<Self>, Failure> {
+        Self::with(environment, given, Unnamed::Refused)
+    }
+
+    /// As [`Self::new`]; a server that only the file names is used with a warning, as in sops.
+    pub(crate) fn under_sops_name(
+        environment: &Environment,
+        given: &[KeySpec],
+    ) -> Result<Arc<Self>, Failure> {
+        Self::with(environment, given, Unnamed::Warned)
+    }
+
+    fn with(
+        environment: &Environment,
+        given: &[KeySpec],
+        unnamed: Unnamed,
+    ) -> Result<Arc<Self>, Failure> {
         let prompt = prompt(environment);
         Ok(Arc::new(Self {
             gpg: Arc::new(gpg(environment, &prompt)),
-            services: Services::new(&environment.services, given, Unnamed::Refused)?,
+            services: Services::new(&environment.services, given, unnamed)?,
             prompt,
         }))
     }
@@ -51,9 +67,14 @@ impl Clients {
         }
     }
 
-    /// Tells what the services have to say and did not say yet.
+    /// Returns what the services have to say and did not say yet.
+    pub(crate) fn take_warnings(&self) -> Vec<String> {
+        self.services.take_warnings()
+    }
+
+    /// Tells it.
     pub(crate) fn warn(&self, ui: &Ui) {
-        for warning in self.services.take_warnings() {
+        for warning in self.take_warnings() {
             ui.warn(None, &warning);
         }
     }

@@ -4,17 +4,21 @@
 //! [`commands`], everything that prints in [`ui`], and everything that decides in [`plan`].
 
 mod arguments;
+mod audit;
 mod batch;
 mod certificate_source;
 mod cluster;
 mod commands;
 mod config_file;
+mod document;
 mod environment;
+mod exec;
 mod explain;
 mod failure;
 mod file;
 mod identities;
 mod keys;
+mod personality;
 mod plan;
 mod services;
 mod terminal;
@@ -23,10 +27,14 @@ mod ui;
 use std::process::ExitCode;
 
 use arguments::{Arguments, Command};
+use personality::Personality;
 use ui::Ui;
 
 fn main() -> ExitCode {
     let hardened = selkie_secret::harden_process();
+    if let Some(personality) = Personality::of_process() {
+        return personality.run(hardened);
+    }
     let arguments = match Arguments::of_process() {
         Ok(arguments) => arguments,
         Err(error) => return ui::usage(&error),
@@ -34,6 +42,9 @@ fn main() -> ExitCode {
     let ui = Ui::new(&arguments.output);
     if let Err(error) = hardened {
         ui.warn(None, &error.to_string());
+    }
+    if let Err(failure) = audit::check() {
+        return ExitCode::from(ui.fail(None, &failure));
     }
     let environment = environment::Environment::of_process();
     match arguments.command {

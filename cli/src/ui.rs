@@ -41,6 +41,14 @@ impl Ui {
         }
     }
 
+    /// Without flags, for a program that has none for reports.
+    pub(crate) fn plain() -> Self {
+        Self {
+            quiet: false,
+            json: false,
+        }
+    }
+
     /// Refuses `--json` where standard output carries a document.
     pub(crate) fn refuse_json(&self) -> Result<(), Failure> {
         if self.json {

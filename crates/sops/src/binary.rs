@@ -1,7 +1,7 @@
 //! Files that are one value: any bytes in, JSON out (sops-format.md 13).
 
 use selkie_secret::SecretBytes;
-use selkie_text::{self as text, Kind as NodeKind, Stream, Syntax};
+use selkie_text::{self as text, Edits, Kind as NodeKind, Stream, Syntax};
 use zeroize::Zeroizing;
 
 use crate::cipher::{Cipher, Ivs, Kind};
@@ -11,7 +11,7 @@ use crate::encrypt::{AlreadyEncrypted, EncryptError, EncryptPlan, Encrypted, Enc
 use crate::format::Format;
 use crate::keys::{DataKey, DataKeySource};
 use crate::mac::Mac;
-use crate::metadata::{Metadata, NewMetadata};
+use crate::metadata::{self, Metadata, NewMetadata};
 use crate::open::{self, Opened};
 use crate::rfc3339;
 use crate::tree::{self, SOPS_KEY, What};
@@ -26,6 +26,16 @@ const DATA_AAD: &str = "data:";
 /// The plan's selection and `mac_only_encrypted` mean nothing here; no selection is written. A file
 /// that is encrypted already says so (sops encrypts it again, sops-format.md 24).
 pub fn encrypt_binary(bytes: &[u8], plan: &EncryptPlan<'_>) -> Result<Encryption, EncryptError> {
+    encrypt_binary_as(bytes, Format::Binary, plan)
+}
+
+/// As [`encrypt_binary`], with the encrypted file in another format: there the bytes stand under
+/// `data`. INI has no place for them.
+pub fn encrypt_binary_as(
+    bytes: &[u8],
+    to: Format,
+    plan: &EncryptPlan<'_>,
+) -> Result<Encryption, EncryptError> {
     if let Some(metadata) = metadata_of(bytes) {
         return Ok(Encryption::AlreadyEncrypted(AlreadyEncrypted {
             clear: Vec::new(),
@@ -51,7 +61,14 @@ pub fn encrypt_binary(bytes: &[u8], plan: &EncryptPlan<'_>) -> Result<Encryption
         selection: None,
         mac_only_encrypted: false,
     }
-    .to_value(Syntax::Json);
+    .to_value(to.syntax());
+    if to.syntax() != Syntax::Json {
+        let token = match bytes.is_empty() {
+            true => String::new(),
+            false => cipher.encrypt(bytes, DATA_AAD, Kind::Str, &mut ivs)?,
+        };
+        return in_frame(token, to, &block).map(Encryption::Encrypted);
+    }
     let empty = text::Value::Str(String::new());
     let frame = text::Value::Map(vec![
         (DATA_KEY.to_owned(), empty),
@@ -73,6 +90,23 @@ pub fn encrypt_binary(bytes: &[u8], plan: &EncryptPlan<'_>) -> Result<Encryption
         values: usize::from(!bytes.is_empty()),
         comments: 0,
     }))
+}
+
+/// Puts an encrypted value and the metadata into a file that is not JSON.
+fn in_frame(token: String, to: Format, block: &text::Value) -> Result<Encrypted, EncryptError> {
+    let values = usize::from(!token.is_empty());
+    let frame = text::Value::Map(vec![(DATA_KEY.to_owned(), text::Value::Str(token))]);
+    let frame = text::emit(&frame, to.syntax(), None)
+        .map_err(|error| EncryptError::Unwritable(error.to_string()))?;
+    let stream = to.parse(&frame)?;
+    let mut edits = Edits::new();
+    metadata::append(&stream, &mut edits, block, metadata::INDENT)?;
+    let mut text = edits.try_apply(&frame)?;
+    Ok(Encrypted {
+        text: std::mem::take(&mut *text),
+        values,
+        comments: 0,
+    })
 }
 
 /// Decrypts a file that [`encrypt_binary`] or sops made, and returns its bytes.

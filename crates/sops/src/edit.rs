@@ -155,6 +155,16 @@ impl<'s> OpenFile<'s> {
         }
     }
 
+    /// Returns the rule of the file.
+    pub fn selection(&self) -> &Selection {
+        &self.metadata.selection
+    }
+
+    /// Returns whether the MAC covers encrypted leaves only.
+    pub fn mac_only_encrypted(&self) -> bool {
+        self.metadata.mac_only_encrypted
+    }
+
     /// Returns what the user should know though the file opened.
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings

@@ -148,6 +148,9 @@ pub enum EncryptError {
         /// Line of the comment.
         line: usize,
     },
+    /// The format of the encrypted file has no place for the value.
+    #[error("the other format cannot hold the file: {0}; give another output type")]
+    Unwritable(String),
     /// The metadata has no place in a document.
     #[error(transparent)]
     Entry(#[from] yaml::EntryError),
@@ -389,7 +392,8 @@ fn encrypt_stream(stream: &Stream<'_>, plan: &EncryptPlan<'_>) -> Result<Encrypt
         return Err(EncryptError::SelfCheck("another MAC".to_owned()));
     }
     // A comment alone does not count where values stay clear: they are what the rule was meant for.
-    if values == 0 && (comments == 0 || clear > 0) {
+    let nothing = values == 0 && (comments == 0 || clear > 0);
+    if nothing && !plan.selection.may_match_nothing() {
         let (name, rule) = plan.selection.setting().unwrap_or_default();
         return Err(EncryptError::NothingSelected {
             rule: format!("{name}: {rule}"),

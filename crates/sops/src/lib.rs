@@ -51,7 +51,7 @@ mod tree;
 mod value;
 
 pub use add_clear::{AddClearError, AddClearOptions, add_clear};
-pub use binary::{decrypt_binary, encrypt_binary};
+pub use binary::{decrypt_binary, encrypt_binary, encrypt_binary_as};
 pub use cipher::CipherError;
 pub use config::{
     Config, ConfigError, CreationRule, Destination, DestinationRule, Explanation, ShadowedRule,

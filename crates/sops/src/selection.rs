@@ -58,7 +58,7 @@ impl SelectionSettings {
                 });
             }
         };
-        Ok(Some(Selection { rule }))
+        Ok(Some(rule.into()))
     }
 
     /// As [`Self::compile`], but for a file that exists already: a regex that does not compile
@@ -76,7 +76,7 @@ impl SelectionSettings {
             (Err(_), "encrypted_regex" | "encrypted_comment_regex") => Rule::Nothing,
             (Err(_), _) => Rule::Everything,
         };
-        Ok(Selection { rule })
+        Ok(rule.into())
     }
 
     fn only_one(&self) -> Result<Option<(&'static str, &str)>, SelectionError> {
@@ -103,6 +103,8 @@ impl SelectionSettings {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Selection {
     rule: Rule,
+    /// Whether a file that it names nothing in is encrypted all the same.
+    may_match_nothing: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -133,15 +135,33 @@ impl Rule {
     }
 }
 
-impl Default for Selection {
-    fn default() -> Self {
+impl From<Rule> for Selection {
+    fn from(rule: Rule) -> Self {
         Self {
-            rule: Rule::UnencryptedSuffix(DEFAULT_UNENCRYPTED_SUFFIX.to_owned()),
+            rule,
+            may_match_nothing: false,
         }
     }
 }
 
+impl Default for Selection {
+    fn default() -> Self {
+        Rule::UnencryptedSuffix(DEFAULT_UNENCRYPTED_SUFFIX.to_owned()).into()
+    }
+}
+
 impl Selection {
+    /// Accepts a file in which nothing is encrypted, as sops does; else that is an error.
+    #[must_use]
+    pub fn even_if_nothing_matches(mut self) -> Self {
+        self.may_match_nothing = true;
+        self
+    }
+
+    pub(crate) fn may_match_nothing(&self) -> bool {
+        self.may_match_nothing
+    }
+
     /// Returns the rule as the setting it came from, and its text.
     ///
     /// `None` only for a rule read from a file whose regex does not compile.
@@ -257,9 +277,7 @@ mod tests {
     use super::*;
 
     fn rule(name: &str, text: &str) -> Selection {
-        Selection {
-            rule: Rule::new(name, text).unwrap(),
-        }
+        Rule::new(name, text).unwrap().into()
     }
 
     /// Whether a leaf under `path` is encrypted, without comments.
