@@ -138,11 +138,11 @@ mod tests {
 
     #[test]
     fn empty_variables_count_as_not_set() {
-        let environment = of(&[("SOPS_AGE_KEY", ""), ("SOPS_KMS_ARN", "")]);
+        let environment = of(&[("SOPS_AGE_KEY", ""), ("SOPS_GCP_KMS_IDS", "")]);
         assert!(environment.age_key.is_none());
         assert!(environment.unsupported_recipients.is_empty());
-        let environment = of(&[("SOPS_KMS_ARN", "x"), ("SOPS_GPG_EXEC", "")]);
-        assert_eq!(environment.unsupported_recipients, ["SOPS_KMS_ARN"]);
+        let environment = of(&[("SOPS_GCP_KMS_IDS", "x"), ("SOPS_GPG_EXEC", "")]);
+        assert_eq!(environment.unsupported_recipients, ["SOPS_GCP_KMS_IDS"]);
         assert!(environment.gpg_program.is_none());
     }
 }

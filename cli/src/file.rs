@@ -494,9 +494,11 @@ mod tests {
     #[test]
     fn what_is_no_text_file_is_refused_by_name() {
         let folder = folder();
-        let refused = |path: &Path| match read(&Source::File(path.to_owned())) {
-            Ok(_) => panic!("was read"),
-            Err(failure) => failure,
+        let refused = |path: &Path| {
+            let input = read(&Source::File(path.to_owned()));
+            input
+                .and_then(|input| input.text().map(str::len))
+                .unwrap_err()
         };
         assert_eq!(
             refused(folder.path()).message,
