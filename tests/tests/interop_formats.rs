@@ -216,7 +216,7 @@ fn check(document: &Document) -> Result<bool> {
             our_types == their_types,
             "types of leaves: {our_types:?}, of sops: {their_types:?}"
         );
-        if document.seed % 4 == 0 && !our_types.is_empty() {
+        if document.seed.is_multiple_of(4) && !our_types.is_empty() {
             tampering_shows(&case, ours)?;
         }
     }
@@ -231,7 +231,7 @@ fn check(document: &Document) -> Result<bool> {
         String::from_utf8_lossy(&opened),
         String::from_utf8_lossy(&expected)
     );
-    if document.seed % 3 == 0 {
+    if document.seed.is_multiple_of(3) {
         older_writes(&case, &source, ours.as_deref())?;
     }
     Ok(true)

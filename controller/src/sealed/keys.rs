@@ -388,7 +388,7 @@ fn ring_key(secret: &SecretObject) -> Result<RingKey, UnusableKey> {
     let certificate = Certificate::parse(text(TLS_CERTIFICATE)?)?;
     let private = PrivateKey::parse(text(TLS_KEY)?)?;
     let ordering = certificate.not_before();
-    Ok(RingKey::new(private, certificate, ordering)?)
+    Ok(RingKey::new(&private, certificate, ordering)?)
 }
 
 /// Makes the Secret of a new key (sealed-secrets.md 8.1); seconds of work.

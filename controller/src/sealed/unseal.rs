@@ -208,7 +208,7 @@ mod tests {
         let now = Timestamp::from_second(1_700_000_000).unwrap();
         let certificate = Certificate::self_signed(&key, "", now, SignedDuration::from_hours(1));
         let mut ring = KeyRing::default();
-        ring.insert(RingKey::new(key, certificate.unwrap(), now).unwrap());
+        ring.insert(RingKey::new(&key, certificate.unwrap(), now).unwrap());
         ring
     }
 

@@ -308,7 +308,7 @@ async fn keep(
         }
         let renewal = async {
             if Instant::now() >= deadline {
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
             renew(leases, candidate, &held.lease).await
         };

@@ -204,7 +204,7 @@ mod tests {
         let label = Scope::Strict.label("ns", "n");
         let sealed = seal_value(&certificate, &label, b"v").unwrap();
         let mut ring = crate::KeyRing::default();
-        ring.insert(crate::RingKey::new(key, certificate, now).unwrap());
+        ring.insert(crate::RingKey::new(&key, certificate, now).unwrap());
         assert_eq!(ring.unseal(&label, &sealed).unwrap().expose(), b"v");
         assert_eq!(
             PrivateKey::generate(1024).unwrap_err(),

@@ -37,7 +37,7 @@ impl RingKey {
     /// Joins the two halves. `ordering` decides which key of a ring seals: the certificate's
     /// NotBefore, or the time of the Secret that holds the key.
     pub fn new(
-        private: PrivateKey,
+        private: &PrivateKey,
         certificate: Certificate,
         ordering: Timestamp,
     ) -> Result<Self, RingKeyError> {
@@ -191,7 +191,7 @@ pub(crate) mod tests {
         let now = Timestamp::from_second(1_700_000_000).unwrap();
         let day = jiff::SignedDuration::from_hours(24);
         let certificate = Certificate::self_signed(&key, "", now, day).unwrap();
-        RingKey::new(key, certificate, Timestamp::from_second(ordering).unwrap()).unwrap()
+        RingKey::new(&key, certificate, Timestamp::from_second(ordering).unwrap()).unwrap()
     }
 
     fn ring() -> KeyRing {
@@ -338,7 +338,7 @@ pub(crate) mod tests {
     #[test]
     fn a_certificate_of_another_key_is_refused() {
         let RingKey { certificate, .. } = ring_key(OTHER_KEY, 1);
-        let error = RingKey::new(vector_key(), certificate, Timestamp::UNIX_EPOCH);
+        let error = RingKey::new(&vector_key(), certificate, Timestamp::UNIX_EPOCH);
         assert!(matches!(error, Err(RingKeyError::Mismatch { .. })));
     }
 

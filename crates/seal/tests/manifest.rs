@@ -16,7 +16,7 @@ fn certificate() -> Certificate {
 fn ring() -> KeyRing {
     let key = PrivateKey::parse(include_str!("vectors/key.pem")).unwrap();
     let mut ring = KeyRing::default();
-    ring.insert(RingKey::new(key, certificate(), Timestamp::UNIX_EPOCH).unwrap());
+    ring.insert(RingKey::new(&key, certificate(), Timestamp::UNIX_EPOCH).unwrap());
     ring
 }
 

@@ -126,7 +126,7 @@ fn an_unusable_key_leaves_the_file_as_it_is() {
     let opened = open(&before, &A).unwrap();
     let odd = ClearKey("age1odd").spec();
     let error = opened
-        .rotated(&[odd.clone()], &[], &make, now())
+        .rotated(std::slice::from_ref(&odd), &[], &make, now())
         .unwrap_err();
     assert!(error.to_string().contains("age1odd"), "{error}");
     let error = opened.with_group(&[odd], None, &make, now()).unwrap_err();
