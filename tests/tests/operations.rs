@@ -4,7 +4,10 @@
 //! `SELKIE_FULL=1` runs 200 generated trees, otherwise a sample of 12.
 
 #![allow(clippy::print_stdout, reason = "the counts that `make verify` sums up")]
-#![allow(clippy::unwrap_used, reason = "a test ends where its files cannot be made")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test ends where its files cannot be made"
+)]
 
 use std::fs;
 use std::path::Path;
