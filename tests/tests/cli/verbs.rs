@@ -521,7 +521,7 @@ fn empty_variables_count_as_not_set() {
         "CONTROLLER_NAME",
         "CONTROLLER_NAMESPACE",
     ] {
-        selkie = selkie.env(&format!("SEALED_SECRETS_{name}"), "");
+        selkie = selkie.env(format!("SEALED_SECRETS_{name}"), "");
     }
     let done = selkie.env("SEALED_SECRETS_CERT", "cert.pem").run().unwrap();
     assert_eq!(done.code, Some(0), "{}", done.stderr);

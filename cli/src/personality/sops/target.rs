@@ -161,8 +161,8 @@ impl Invocation {
         }
         self.log
             .warn("More than one positional argument provided. Only the first one will be used!");
-        let texts = more.iter().map(|argument| argument.to_string_lossy());
-        if let Some(flag) = texts.filter(|text| text.starts_with('-')).last() {
+        let mut texts = more.iter().map(|argument| argument.to_string_lossy());
+        if let Some(flag) = texts.rfind(|text| text.starts_with('-')) {
             self.log.warn(&format!(
                 "Note that one of the ignored positional argument is {flag:?}, which looks like a \
                  flag. Flags must always be provided before the first positional argument!"
