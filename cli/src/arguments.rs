@@ -5,7 +5,10 @@ use std::env;
 use clap::builder::Resettable;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::commands::{cert, decrypt, encrypt, keygen, seal};
+use crate::commands::{
+    cert, completion, decrypt, encrypt, groups, keygen, rekey, rotate, rules, seal, set, status,
+    updatekeys,
+};
 use crate::failure::EXIT_CODES;
 
 /// The whole command line.
@@ -63,9 +66,18 @@ pub(crate) struct OutputFlags {
 pub(crate) enum Command {
     Encrypt(encrypt::Encrypt),
     Decrypt(decrypt::Decrypt),
+    Set(set::Set),
+    Unset(set::Unset),
+    Rotate(rotate::Rotate),
+    Updatekeys(updatekeys::UpdateKeys),
+    Rekey(rekey::Rekey),
+    Groups(groups::Groups),
+    Status(status::Status),
+    Rules(rules::Rules),
     Keygen(keygen::Keygen),
     Seal(seal::Seal),
     Cert(cert::Cert),
+    Completion(completion::Completion),
 }
 
 const EXAMPLES: &str = "\

@@ -153,7 +153,7 @@ impl Destination {
         secrecy: Secrecy,
     ) -> Result<(), Failure> {
         match self {
-            Self::InPlace if changed => input.replace(bytes),
+            Self::InPlace if changed => input.replace(bytes, secrecy),
             Self::InPlace => Ok(()),
             Self::Stdout => ui.document(bytes),
             Self::File(path) => file::write(path, bytes, secrecy).map_err(|mut failure| {

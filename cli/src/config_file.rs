@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use selkie_sops::{Config, CreationRule};
 
@@ -20,13 +20,19 @@ pub(crate) struct ConfigFile {
 }
 
 impl ConfigFile {
+    /// Returns an absolute path as the rules see it: without the folder of the config, where it is
+    /// below that (sops-format.md 17.2).
+    pub(crate) fn relative<'f>(&self, file: &'f Path) -> &'f Path {
+        let folder = self.path.parent().unwrap_or(Path::new("/"));
+        file.strip_prefix(folder).unwrap_or(file)
+    }
+
     /// Returns the rule for a file; `Ok(None)` when the config has no creation rules at all.
     pub(crate) fn rule_for(&self, file: &Path) -> Result<Option<&CreationRule>, Failure> {
         if !self.config.has_creation_rules() {
             return Ok(None);
         }
-        let folder = self.path.parent().unwrap_or(Path::new("/"));
-        let relative = file.strip_prefix(folder).unwrap_or(file);
+        let relative = self.relative(file);
         match self.config.rule_for(&relative.to_string_lossy()) {
             Some(rule) => Ok(Some(rule)),
             None => Err(Failure::new(
@@ -49,7 +55,7 @@ impl ConfigFile {
 pub(crate) struct ConfigFiles {
     /// `--config` or `SOPS_CONFIG`.
     given: Option<PathBuf>,
-    read: HashMap<PathBuf, Rc<ConfigFile>>,
+    read: HashMap<PathBuf, Arc<ConfigFile>>,
     /// A `.sops.yml` that was met and is not used.
     pub(crate) misnamed: Option<PathBuf>,
 }
@@ -64,7 +70,7 @@ impl ConfigFiles {
     }
 
     /// Returns the config for a file whose path is absolute, or `None` when there is none above it.
-    pub(crate) fn for_file(&mut self, file: &Path) -> Result<Option<Rc<ConfigFile>>, Failure> {
+    pub(crate) fn for_file(&mut self, file: &Path) -> Result<Option<Arc<ConfigFile>>, Failure> {
         if let Some(given) = self.given.clone() {
             return match self.load(&absolute(&given))? {
                 Some(config) => Ok(Some(config)),
@@ -86,9 +92,9 @@ impl ConfigFiles {
         Ok(None)
     }
 
-    fn load(&mut self, path: &Path) -> Result<Option<Rc<ConfigFile>>, Failure> {
+    fn load(&mut self, path: &Path) -> Result<Option<Arc<ConfigFile>>, Failure> {
         if let Some(known) = self.read.get(path) {
-            return Ok(Some(Rc::clone(known)));
+            return Ok(Some(Arc::clone(known)));
         }
         let place = path.display();
         let text = match fs::read_to_string(path) {
@@ -107,11 +113,11 @@ impl ConfigFiles {
             let message = format!("{place}:{}:{}: {}", error.line, error.column, error.reason);
             Failure::new(Kind::Other, message).hint("correct the config file; nothing was changed")
         })?;
-        let file = Rc::new(ConfigFile {
+        let file = Arc::new(ConfigFile {
             path: path.to_owned(),
             config,
         });
-        self.read.insert(path.to_owned(), Rc::clone(&file));
+        self.read.insert(path.to_owned(), Arc::clone(&file));
         Ok(Some(file))
     }
 }

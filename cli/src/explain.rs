@@ -6,8 +6,8 @@ use std::path::Path;
 use selkie_seal::manifest::SealManifestError;
 use selkie_sops::manifest::ManifestError;
 use selkie_sops::{
-    AddClearError, AlreadyEncrypted, ConvertError, DecryptError, EncryptError, ExtractError,
-    GroupError, KeyKind, NoDataKey, SelectionError, TreeError,
+    AddClearError, AlreadyEncrypted, ConvertError, DecryptError, EditError, EncryptError,
+    ExtractError, GroupError, KeyKind, NoDataKey, RekeyError, SelectionError, SetError, TreeError,
 };
 use selkie_text::yaml::ParseError;
 
@@ -126,6 +126,38 @@ fn no_data_key(error: &NoDataKey, keys: &Keys) -> Failure {
             failure
         }
         _ => failure.hint(format!("identities were looked for in\n{}", keys.places())),
+    }
+}
+
+/// Why a changed file is not written.
+pub(crate) fn edit(error: &EditError, keys: &Keys) -> Failure {
+    match error {
+        EditError::Open(error) => decrypt(error, keys),
+        EditError::Encrypt(error) => encrypt(error),
+        EditError::ReservedKey { .. } => Failure::new(Kind::AlreadyEncrypted, error),
+        _ => Failure::new(Kind::Input, error),
+    }
+}
+
+/// Why a value is not set or taken out.
+pub(crate) fn set(error: &SetError, keys: &Keys) -> Failure {
+    match error {
+        SetError::Edit(error) => edit(error, keys),
+        SetError::NoPath | SetError::NoKey { .. } | SetError::NoIndex { .. } => {
+            Failure::new(Kind::ExtractPath, error)
+        }
+        _ => Failure::new(Kind::Other, error),
+    }
+}
+
+/// Why a file does not get other keys.
+pub(crate) fn rekey(error: &RekeyError) -> Failure {
+    match error {
+        RekeyError::Write(error) => encrypt(error),
+        RekeyError::ThresholdStays { .. } => {
+            Failure::new(Kind::Other, error).hint("--shamir-secret-sharing-threshold N")
+        }
+        _ => Failure::new(Kind::Other, error),
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use selkie_sops::Format;
+
 /// The exit codes as `--help` lists them; those of sops where it has one (sops-format.md 20).
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes (with several files, that of the first that failed):
@@ -93,6 +95,21 @@ impl Failure {
             message: message.to_string(),
             hint: None,
         }
+    }
+
+    /// Names the format that a file was read as.
+    pub(crate) fn of_format(mut self, format: Format) -> Self {
+        const YAML: &str = "not valid YAML";
+        if let Some(rest) = self.message.strip_prefix(YAML) {
+            let name = match format {
+                Format::Yaml => "YAML",
+                Format::Json | Format::Binary => "JSON",
+                Format::Dotenv => "dotenv",
+                Format::Ini => "INI",
+            };
+            self.message = format!("not valid {name}{rest}");
+        }
+        self
     }
 
     /// Adds what to do next.

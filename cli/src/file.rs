@@ -6,7 +6,8 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Access, access};
+use rustix::fs::{Access, FlockOperation, access, flock};
+use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 use selkie_secret::SecretBytes;
 
@@ -118,12 +119,13 @@ impl Input {
     /// Puts `bytes` in the place of the file that was read, keeping its mode and owner.
     ///
     /// Fails, with the file untouched, when somebody else has written it in the meantime.
-    pub(crate) fn replace(&self, bytes: &[u8]) -> Result<(), Failure> {
+    pub(crate) fn replace(&self, bytes: &[u8], secrecy: Secrecy) -> Result<(), Failure> {
         self.check_replaceable()?;
         let Some(original) = &self.original else {
             return Ok(());
         };
-        write_atomically(&original.path, bytes, 0o600, Some(&original.stamp))
+        let stamp = Some(&original.stamp);
+        write_atomically(&original.path, bytes, 0o600, stamp, secrecy)
     }
 
     /// Returns a warning when the file has other names that would keep the old content.
@@ -165,7 +167,7 @@ pub(crate) fn write(path: &Path, bytes: &[u8], secrecy: Secrecy) -> Result<(), F
         }
         Err(_) => link_target(path)?,
     };
-    write_atomically(&path, bytes, mode, None)
+    write_atomically(&path, bytes, mode, None, secrecy)
 }
 
 /// Follows links to the name that they give a file that is not there yet, so that the file is made
@@ -228,6 +230,7 @@ fn read_file(path: &Path) -> Result<(SecretBytes, Option<Original>), Failure> {
                 .hint("name the files in it, for example with a pattern such as DIR/*.yaml"),
         );
     }
+    check_whole(path)?;
     let bytes = read_all(&mut file, metadata.len()).map_err(|error| unreadable(&error))?;
     if !metadata.is_file() {
         return Ok((bytes, None));
@@ -278,6 +281,7 @@ fn write_atomically(
     bytes: &[u8],
     mode: u32,
     read: Option<&Stamp>,
+    secrecy: Secrecy,
 ) -> Result<(), Failure> {
     // Beyond the limit the kernel would end the process with a signal, in the middle of the file.
     let limit = getrlimit(Resource::Fsize).current;
@@ -303,7 +307,7 @@ fn write_atomically(
     let creation = if old.is_some() { 0o600 } else { mode };
     let mut temporary = tempfile::Builder::new()
         .prefix(&prefix)
-        .suffix(".selkie-tmp")
+        .suffix(TEMPORARY_SUFFIX)
         .permissions(Permissions::from_mode(creation))
         .tempfile_in(folder)
         .map_err(|error| match error.kind() {
@@ -320,6 +324,11 @@ fn write_atomically(
                 ),
             ),
         })?;
+    // Tells a run that tidies up that this one is not left over.
+    let _ = flock(
+        temporary.as_file(),
+        FlockOperation::NonBlockingLockExclusive,
+    );
     if let Some(old) = &old {
         keep_owner_and_mode(temporary.as_file(), old)?;
     }
@@ -340,10 +349,66 @@ fn write_atomically(
             );
         }
     }
-    temporary
-        .persist(path)
-        .map_err(|error| unwritable(&error.error))?;
-    sync_folder(path).map_err(|error| unwritable(&error))
+    match temporary.persist(path) {
+        Ok(_) => sync_folder(path).map_err(|error| unwritable(&error)),
+        Err(error) if is_mount(&error.error) => {
+            rewrite(path, bytes, secrecy).map_err(|error| unwritable(&error))
+        }
+        Err(error) => Err(unwritable(&error.error)),
+    }
+}
+
+/// A file that is mounted by itself, as into a container, cannot be renamed over.
+fn is_mount(error: &io::Error) -> bool {
+    let number = error.raw_os_error();
+    number == Some(Errno::BUSY.raw_os_error()) || number == Some(Errno::XDEV.raw_os_error())
+}
+
+/// Writes over a file where it stands. Until that is done a copy lies beside it, of the new content,
+/// or of the old one where the new one is clear: it never holds what was to be hidden.
+fn rewrite(path: &Path, bytes: &[u8], secrecy: Secrecy) -> io::Result<()> {
+    let recovery = recovery_of(path);
+    let kept = match secrecy {
+        Secrecy::Sealed => None,
+        Secrecy::Clear => Some(SecretBytes::new(fs::read(path)?)),
+    };
+    let copy = kept.as_ref().map_or(bytes, SecretBytes::expose);
+    let mut file = File::create_new(&recovery)?;
+    let written = file.write_all(copy).and_then(|()| file.sync_all());
+    let written = written.and_then(|()| sync_folder(&recovery));
+    if let Err(error) = written {
+        let _ = fs::remove_file(&recovery);
+        return Err(error);
+    }
+    let mut file = File::options().write(true).open(path)?;
+    file.write_all(bytes)?;
+    file.set_len(bytes.len() as u64)?;
+    file.sync_all()?;
+    fs::remove_file(&recovery)?;
+    sync_folder(path)
+}
+
+/// The copy that lies beside a file while it is written over.
+fn recovery_of(path: &Path) -> PathBuf {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".selkie-recovery");
+    path.with_file_name(name)
+}
+
+/// Refuses a file whose last write was cut off: what is in it may be half of it.
+fn check_whole(path: &Path) -> Result<(), Failure> {
+    let recovery = recovery_of(path);
+    if !recovery.exists() {
+        return Ok(());
+    }
+    let (recovery, path) = (recovery.display(), path.display());
+    Err(
+        Failure::new(Kind::Input, "the last write of this file was cut off").hint(format!(
+            "a whole copy is in {recovery}; put it back:\n\
+             cat {recovery} > {path} && rm {recovery}"
+        )),
+    )
 }
 
 fn keep_owner_and_mode(file: &File, old: &Metadata) -> Result<(), Failure> {
@@ -409,6 +474,9 @@ fn plain(error: &io::Error) -> String {
     }
 }
 
+/// The end of the name of a file that is not in its place yet.
+pub(crate) const TEMPORARY_SUFFIX: &str = ".selkie-tmp";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -437,7 +505,7 @@ mod tests {
         fs::write(&file, "old").unwrap();
         fs::set_permissions(&file, Permissions::from_mode(0o640)).unwrap();
         std::os::unix::fs::symlink("a.yaml", &link).unwrap();
-        input(&link).replace(b"new").unwrap();
+        input(&link).replace(b"new", Secrecy::Sealed).unwrap();
         assert_eq!(fs::read(&file).unwrap(), b"new");
         assert_eq!(fs::metadata(&file).unwrap().mode() & 0o7777, 0o640);
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
@@ -466,7 +534,7 @@ mod tests {
         fs::write(&file, "old").unwrap();
         let read = input(&file);
         fs::write(&file, "other").unwrap();
-        let failure = read.replace(b"new").unwrap_err();
+        let failure = read.replace(b"new", Secrecy::Sealed).unwrap_err();
         assert_eq!(failure.message, "somebody else changed the file meanwhile");
         assert_eq!(fs::read(&file).unwrap(), b"other");
         assert_eq!(names(folder.path()), ["a.yaml"]);
@@ -527,7 +595,7 @@ mod tests {
         assert_eq!(input(&file).hard_link_warning(), None);
         fs::hard_link(&file, folder.path().join("b")).unwrap();
         let read = input(&file);
-        read.replace(b"y").unwrap();
+        read.replace(b"y", Secrecy::Sealed).unwrap();
         assert!(
             read.hard_link_warning()
                 .unwrap()

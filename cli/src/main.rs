@@ -17,12 +17,17 @@ mod explain;
 mod failure;
 mod file;
 mod identities;
+mod key_changes;
 mod keys;
 mod personality;
+mod parallel;
 mod plan;
 mod services;
+mod session;
 mod terminal;
+mod trees;
 mod ui;
+mod walk;
 
 use std::process::ExitCode;
 
@@ -50,8 +55,17 @@ fn main() -> ExitCode {
     match arguments.command {
         Command::Encrypt(verb) => verb.run(&ui, &environment),
         Command::Decrypt(verb) => verb.run(&ui, &environment),
+        Command::Set(verb) => verb.run(&ui, &environment),
+        Command::Unset(verb) => verb.run(&ui, &environment),
+        Command::Rotate(verb) => verb.run(&ui, &environment),
+        Command::Updatekeys(verb) => verb.run(&ui, &environment),
+        Command::Rekey(verb) => verb.run(&ui, &environment),
+        Command::Groups(verb) => verb.run(&ui, &environment),
+        Command::Status(verb) => verb.run(&ui, &environment),
+        Command::Rules(verb) => verb.run(&ui, &environment),
         Command::Keygen(verb) => verb.run(&ui),
         Command::Seal(verb) => verb.run(&ui),
         Command::Cert(verb) => verb.run(&ui),
+        Command::Completion(verb) => verb.run(&ui),
     }
 }

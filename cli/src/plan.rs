@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 use selkie_keys::age::{AgeRecipient, RecipientError, parse_recipients};
-use selkie_sops::{Format, KeyKind, KeySpec, KmsSpec, Selection, SelectionSettings, manifest};
+use selkie_sops::{
+    Format, KeyKind, KeySpec, KeyTarget, KmsSpec, Selection, SelectionSettings, manifest,
+};
 
-use crate::config_file::{ConfigFiles, absolute};
+use crate::config_file::{ConfigFile, ConfigFiles, absolute};
 use crate::environment::Environment;
 use crate::explain;
 use crate::failure::{Failure, Kind};
@@ -99,6 +102,14 @@ pub(crate) struct Plan {
     pub(crate) mac_only_encrypted: bool,
     /// What the user should look at.
     pub(crate) warnings: Vec<String>,
+}
+
+/// What a rule says about a file.
+pub(crate) struct Ruled {
+    pub(crate) keys: KeyTarget,
+    /// Absent where the rule sets none.
+    pub(crate) selection: Option<Selection>,
+    pub(crate) mac_only_encrypted: bool,
 }
 
 fn misnamed(path: &Path) -> String {
@@ -211,6 +222,64 @@ impl<'a> Planner<'a> {
                 || rule.is_some_and(|rule| rule.mac_only_encrypted),
             warnings: not_used.iter().map(|path| misnamed(path)).collect(),
         })
+    }
+
+    /// Returns what the rule for a file says, whatever flags and variables say, as `sops updatekeys`
+    /// has it.
+    pub(crate) fn rule(&mut self, path: &Path) -> Result<Ruled, Failure> {
+        let path = absolute(path);
+        let file = self.configs.for_file(&path)?;
+        let no_rule = |message: String| {
+            Failure::new(Kind::Other, message)
+                .hint("write a rule for it, or name another config file with --config")
+        };
+        let Some(file) = file else {
+            return Err(no_rule("there is no .sops.yaml above this file".to_owned()));
+        };
+        let place = file.path.display().to_string();
+        let Some(rule) = file.rule_for(&path)? else {
+            return Err(no_rule(format!("{place} has no creation rules")));
+        };
+        let groups = rule.groups(&self.kms_context()?);
+        let on_line = |error: String| {
+            let message = format!("{place}: the rule on line {}: {error}", rule.line);
+            Failure::new(Kind::Other, message)
+        };
+        check_recipients(groups.iter().flatten()).map_err(|error| on_line(error.to_string()))?;
+        if groups.iter().all(Vec::is_empty) {
+            return Err(on_line("it names no keys".to_owned()));
+        }
+        Ok(Ruled {
+            keys: KeyTarget {
+                groups,
+                threshold: rule.threshold,
+            },
+            selection: rule.selection.clone(),
+            mac_only_encrypted: rule.mac_only_encrypted,
+        })
+    }
+
+    /// Returns whether a rule names files like this one: not one for every file.
+    pub(crate) fn is_named_by_rule(&mut self, path: &Path) -> bool {
+        let path = absolute(path);
+        let Ok(Some(file)) = self.configs.for_file(&path) else {
+            return false;
+        };
+        let rule = file.rule_for(&path).ok().flatten();
+        rule.is_some_and(|rule| !["", ".*", ".", "^.*$"].contains(&rule.path_regex()))
+    }
+
+    /// Returns the config of a file with the file's path as its rules see it.
+    pub(crate) fn config(
+        &mut self,
+        path: &Path,
+    ) -> Result<Option<(Arc<ConfigFile>, String)>, Failure> {
+        let path = absolute(path);
+        let file = self.configs.for_file(&path)?;
+        Ok(file.map(|file| {
+            let relative = file.relative(&path).to_string_lossy().into_owned();
+            (file, relative)
+        }))
     }
 
     /// Returns the keys that flags and variables name, or `None` when there is neither.

@@ -97,7 +97,7 @@ fn line(question: &str) -> io::Result<String> {
 ///
 /// Keys are read one by one, Ctrl-C too: a signal would end the process and leave the terminal
 /// without echo.
-fn hidden_line(question: &str) -> io::Result<Option<SecretString>> {
+pub(crate) fn hidden_line(question: &str) -> io::Result<Option<SecretString>> {
     let terminal = &open()?;
     let quiet = Quiet::begin(terminal)?;
     write!(&*terminal, "{question}")?;

@@ -31,6 +31,21 @@ pub(crate) struct Report {
     pub(crate) warnings: Vec<String>,
     /// Said after the counts.
     pub(crate) note: Option<String>,
+    /// An object whose members `--json` adds.
+    pub(crate) details: Option<Value>,
+}
+
+impl Report {
+    /// A report whose `note` people read, and whose `details` programs read.
+    pub(crate) fn with_details(action: &'static str, note: Option<String>, details: Value) -> Self {
+        Self {
+            action,
+            counts: Vec::new(),
+            warnings: Vec::new(),
+            note,
+            details: Some(details),
+        }
+    }
 }
 
 impl Ui {
@@ -95,6 +110,13 @@ impl Ui {
             object.insert("action".to_owned(), json!(report.action));
             for (name, count) in &report.counts {
                 object.insert(plural(name), json!(count));
+            }
+            match (&report.details, &report.note) {
+                (Some(Value::Object(details)), _) => object.extend(details.clone()),
+                (_, Some(note)) => {
+                    object.insert("note".to_owned(), json!(note));
+                }
+                _ => {}
             }
             object.insert("warnings".to_owned(), json!(report.warnings));
             self.object(&Value::Object(object));

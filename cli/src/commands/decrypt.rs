@@ -13,7 +13,10 @@ use crate::explain;
 use crate::failure::{Failure, Kind};
 use crate::file::{self, Input, Secrecy, Source};
 use crate::keys::{Clients, Keys};
+use crate::session::Session;
+use crate::trees::{self, Outcome};
 use crate::ui::{Report, Ui};
+use crate::walk;
 
 /// Decrypt SOPS files to standard output, or in place
 ///
@@ -49,6 +52,9 @@ pub(crate) struct Decrypt {
     /// Write the result in another format; not in place
     #[arg(long, value_name = "FORMAT")]
     output_type: Option<Format>,
+    /// Write nothing; say whether every file opens and its MAC holds. Takes folders and patterns
+    #[arg(long, conflicts_with_all = ["in_place", "output", "extract", "output_type", "filename"])]
+    check: bool,
     /// Open the file even when the MAC does not match
     #[arg(long)]
     ignore_mac: bool,
@@ -64,12 +70,17 @@ Examples:
     selkie decrypt apps/*/secret.yaml | kubectl apply -f -
   Print one value:
     selkie decrypt --extract '[\"stringData\"][\"password\"]' secret.yaml
+  Check that every file of a repository opens:
+    selkie decrypt --check .
   Turn several files back into plaintext:
     selkie decrypt -i a.yaml b.yaml
 ";
 
 impl Decrypt {
     pub(crate) fn run(&self, ui: &Ui, environment: &Environment) -> ExitCode {
+        if self.check {
+            return self.check(ui, environment);
+        }
         let (batch, path) = match self.prepare(ui) {
             Ok(prepared) => prepared,
             Err(failure) => return ExitCode::from(ui.fail(None, &failure)),
@@ -171,6 +182,27 @@ impl Decrypt {
         }
     }
 
+    /// Opens every file and writes none.
+    fn check(&self, ui: &Ui, environment: &Environment) -> ExitCode {
+        let session = match Session::new(environment, &environment.named_keys()) {
+            Ok(session) => session,
+            Err(failure) => return ExitCode::from(ui.fail(None, &failure)),
+        };
+        let code = trees::each(ui, &self.files, false, |candidate| {
+            if !candidate.named && !walk::is_encrypted(&candidate.path, self.input_type) {
+                return Ok(Outcome::PassedOver);
+            }
+            let source = Source::File(candidate.path.clone());
+            let (_, _, report) = self.open(&session.keys, None, &source)?;
+            Ok(Outcome::Unchanged(Report {
+                action: "opens",
+                ..report
+            }))
+        });
+        session.clients.warn(ui);
+        code
+    }
+
     /// Reads and decrypts one file; returns it, what is asked of it, and the report.
     fn open(
         &self,
@@ -217,6 +249,7 @@ impl Decrypt {
             counts: vec![("value", values)],
             warnings,
             note: None,
+            details: None,
         };
         let plain = match path {
             None => plain,

@@ -21,6 +21,7 @@ use crate::file::{self, Input, Secrecy, Source};
 use crate::keys::{Clients, Keys};
 use crate::plan::{KeyFlags, Plan, Planner};
 use crate::ui::{Report, Ui};
+use crate::walk;
 
 /// Encrypt values of files in place, as SOPS files: YAML, JSON, dotenv, INI, or any file as a whole
 ///
@@ -31,13 +32,15 @@ use crate::ui::{Report, Ui};
 /// other file is encrypted but for values under keys that end in `_unencrypted`. The name tells the
 /// format: .yaml, .yml, .json, .env, .ini; any other file is encrypted as a whole, into JSON.
 ///
+/// Of a folder, the files that the path_regex of a rule names are encrypted.
+///
 /// A file that is encrypted already is left alone. When somebody has added a value to it in clear,
 /// that is an error, and --add-clear encrypts it.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES, verbatim_doc_comment)]
 pub(crate) struct Encrypt {
-    /// Files to encrypt; - or none reads standard input
-    #[arg(value_name = "FILE")]
+    /// Files, folders and patterns to encrypt; - or none reads standard input
+    #[arg(value_name = "PATH")]
     files: Vec<PathBuf>,
     /// Print the result instead of changing the file
     #[arg(long, conflicts_with = "output")]
@@ -79,8 +82,8 @@ Examples:
 
 impl Encrypt {
     pub(crate) fn run(&self, ui: &Ui, environment: &Environment) -> ExitCode {
-        let prepared = self.batch(ui).and_then(|batch| {
-            let planner = Planner::new(&self.keys, environment)?;
+        let prepared = Planner::new(&self.keys, environment).and_then(|mut planner| {
+            let batch = self.batch(ui, &mut planner)?;
             let given = planner.given_keys()?.unwrap_or_default();
             Ok((batch, planner, Clients::new(environment, &given)?))
         });
@@ -95,10 +98,11 @@ impl Encrypt {
         code
     }
 
-    fn batch(&self, ui: &Ui) -> Result<Batch, Failure> {
+    fn batch(&self, ui: &Ui, planner: &mut Planner<'_>) -> Result<Batch, Failure> {
+        let files = self.expanded(planner)?;
         let batch = Batch::resolve(
             &Request {
-                files: &self.files,
+                files: &files,
                 filename: self.filename.as_deref(),
                 stdout: self.stdout,
                 in_place: false,
@@ -115,6 +119,37 @@ impl Encrypt {
             .hint("give --filename NAME, for example --filename secret.yaml"));
         }
         Ok(batch)
+    }
+
+    /// Puts files in the place of folders and patterns.
+    fn expanded(&self, planner: &mut Planner<'_>) -> Result<Vec<PathBuf>, Failure> {
+        let mut files = Vec::new();
+        for path in &self.files {
+            if path.is_file() || path.as_os_str() == "-" {
+                files.push(path.clone());
+                continue;
+            }
+            let found = walk::find(std::slice::from_ref(path));
+            if let Some((path, failure)) = found.failures.into_iter().next() {
+                let message = format!("{}: {}", path.display(), failure.message);
+                return Err(Failure { message, ..failure });
+            }
+            let before = files.len();
+            let is_config = |path: &PathBuf| path.file_name().is_some_and(|n| n == ".sops.yaml");
+            let wanted = found.files.into_iter().filter(|file| {
+                file.named || (!is_config(&file.path) && planner.is_named_by_rule(&file.path))
+            });
+            files.extend(wanted.map(|file| file.path));
+            if files.len() == before {
+                let message = format!(
+                    "{}: no rule of a .sops.yaml names a file in it by its path_regex",
+                    path.display()
+                );
+                return Err(Failure::new(Kind::NoFile, message)
+                    .hint("name the files themselves, or write a rule with a path_regex"));
+            }
+        }
+        Ok(files)
     }
 
     fn one(
@@ -163,6 +198,7 @@ impl Encrypt {
                     counts: vec![("recipient", found.keys.len())],
                     warnings: Vec::new(),
                     note: Some("left as it is".to_owned()),
+                    details: None,
                 })
             }
             Encryption::AlreadyEncrypted(found) => {
@@ -218,6 +254,16 @@ impl Plan {
         clear: &Clear<'_>,
         clients: &Clients,
     ) -> Result<Result<Encryption, selkie_sops::EncryptError>, Failure> {
+        self.encrypt_bytes(clear.bytes(), clear.format, clients)
+    }
+
+    /// Encrypts a clear file under a new data key.
+    pub(crate) fn encrypt_bytes(
+        &self,
+        bytes: &[u8],
+        format: Format,
+        clients: &Clients,
+    ) -> Result<Result<Encryption, selkie_sops::EncryptError>, Failure> {
         let now = Timestamp::now();
         let context = clients.context(now);
         let of_group = |group: &Vec<KeySpec>| {
@@ -241,10 +287,10 @@ impl Plan {
             mac_only_encrypted: self.mac_only_encrypted,
             now,
         };
-        Ok(match clear.format {
-            Format::Binary => selkie_sops::encrypt_binary(clear.bytes(), &plan),
+        Ok(match format {
+            Format::Binary => selkie_sops::encrypt_binary(bytes, &plan),
             format => {
-                let text = std::str::from_utf8(clear.bytes());
+                let text = std::str::from_utf8(bytes);
                 let text = text.map_err(|error| Failure::new(Kind::Input, error))?;
                 selkie_sops::encrypt(text, format, &plan)
             }
@@ -301,5 +347,6 @@ fn report(
         counts: vec![("value", done.values), ("comment", done.comments)],
         warnings,
         note: None,
+        details: None,
     }
 }

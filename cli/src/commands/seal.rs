@@ -180,6 +180,7 @@ impl Seal {
             counts: vec![("secret", sealing.secrets), ("value", sealing.values)],
             warnings,
             note: (!changed).then(|| "left as it is".to_owned()),
+            details: None,
         })
     }
 }

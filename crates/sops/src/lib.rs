@@ -47,6 +47,7 @@ mod selection;
 mod set;
 mod shamir;
 mod stash;
+mod status;
 mod tree;
 mod value;
 
@@ -81,4 +82,5 @@ pub use rekey::{
 pub use selection::{DEFAULT_UNENCRYPTED_SUFFIX, Selection, SelectionError, SelectionSettings};
 pub use set::{JsonOptions, NewValue, NewValueError, SetError, SetOptions};
 pub use shamir::ShamirError;
+pub use status::{FileStatus, status};
 pub use tree::TreeError;

@@ -224,7 +224,7 @@ pub fn encrypted_leaves(source: &str, format: Format) -> Result<Vec<EncryptedLea
     Ok(leaves)
 }
 
-fn specs(metadata: &Metadata) -> Vec<Vec<KeySpec>> {
+pub(crate) fn specs(metadata: &Metadata) -> Vec<Vec<KeySpec>> {
     let group = |entries: &Vec<KeyEntry>| entries.iter().map(KeySpec::of_entry).collect();
     metadata.groups.iter().map(group).collect()
 }

@@ -2,12 +2,14 @@
 
 use std::str::FromStr;
 
+use selkie_secret::SecretString;
 use selkie_text::{Edits, Kind, Limits, NodeId, Scalar, Stream, Syntax, Value, json, yaml};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::edit::{EditError, EditOptions, Edited, OpenFile};
 use crate::encrypt::EncryptError;
 use crate::extract::{ExtractPath, Part};
+use crate::format::Format;
 use crate::metadata::INDENT;
 use crate::tree;
 use crate::value;
@@ -140,6 +142,19 @@ impl NewValue {
             }
         }
         Ok(value)
+    }
+
+    /// Returns a clear file that holds this value alone, at the place that `path` names.
+    pub fn alone(&self, path: &ExtractPath, format: Format) -> Result<SecretString, SetError> {
+        if path.0.is_empty() {
+            return Err(SetError::NoPath);
+        }
+        if format == Format::Binary {
+            return Err(SetError::Binary);
+        }
+        let made = Self(spelled(nested(&path.0, &self.0), format.syntax()));
+        let text = selkie_text::emit(&made.0, format.syntax(), None)?;
+        Ok(SecretString::new(text))
     }
 
     /// Makes a value of a text that is no JSON.

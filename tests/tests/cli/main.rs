@@ -6,5 +6,7 @@ mod bed;
 mod cluster;
 mod formats;
 mod refused;
+mod trees;
+mod values;
 mod verbs;
 mod writing;

@@ -368,7 +368,7 @@ fn what_is_no_yaml_file_is_refused() {
         (
             &["encrypt", "--age", RECIPIENT, "d"][..],
             100,
-            "d: this is a directory, not a file",
+            "d: no rule of a .sops.yaml names a file in it",
         ),
         (
             &["encrypt", "--age", RECIPIENT, "none.yaml"],

@@ -1,0 +1,93 @@
+//! `selkie status`: what files say about themselves; needs no key.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::json;
+
+use crate::environment::Environment;
+use crate::failure::Failure;
+use crate::key_changes;
+use crate::session::Document;
+use crate::trees::{Outcome, TreeFlags};
+use crate::ui::{Report, Ui};
+
+/// Say of files whether they are encrypted, and for whom
+///
+/// Needs no key, and proves nothing: `selkie decrypt --check` opens the files. With --json the keys are
+/// listed one by one.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES, verbatim_doc_comment)]
+pub(crate) struct Status {
+    #[command(flatten)]
+    tree: TreeFlags,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  One file:
+    selkie status secret.yaml
+  Who can read what in a repository:
+    selkie status --json . | jq -r '.path + \" \" + .groups[][]'
+";
+
+impl Status {
+    pub(crate) fn run(&self, ui: &Ui, _environment: &Environment) -> ExitCode {
+        self.tree.each(ui, |path| self.one(path))
+    }
+
+    fn one(&self, path: &Path) -> Result<Outcome, Failure> {
+        let document = Document::read(path, self.tree.input_type)?;
+        let Ok(status) = selkie_sops::status(document.text(), document.format) else {
+            // Broken files, too, are not encrypted ones.
+            return Ok(Outcome::Done(Report::with_details(
+                "not-encrypted",
+                None,
+                json!({"encrypted": false}),
+            )));
+        };
+        let groups: Vec<Vec<String>> = status
+            .keys
+            .groups
+            .iter()
+            .map(|group| group.iter().map(key_changes::name).collect())
+            .collect();
+        let names: Vec<String> = groups.iter().map(|group| group.join(", ")).collect();
+        let mut note = match &names[..] {
+            [one] => format!("for {one}"),
+            several => {
+                let needed = status.keys.threshold.unwrap_or(several.len());
+                format!(
+                    "for {needed} of {} groups: {}",
+                    several.len(),
+                    several.join(" / ")
+                )
+            }
+        };
+        note = format!("{note}; {}", status.last_modified);
+        let (setting, rule) = status.selection.setting().unwrap_or_default();
+        if !setting.is_empty() {
+            note = format!("{note}; {setting}: {rule}");
+        }
+        if !status.has_mac {
+            note = format!("{note}; without a MAC");
+        }
+        let details = json!({
+            "encrypted": true,
+            "format": document.format.name(),
+            "groups": groups,
+            "threshold": status.keys.threshold,
+            "last_modified": status.last_modified,
+            "selection": (!setting.is_empty()).then(|| json!({ setting: rule })),
+            "mac_only_encrypted": status.mac_only_encrypted,
+            "version": status.version,
+            "has_mac": status.has_mac,
+        });
+        Ok(Outcome::Done(Report::with_details(
+            "encrypted",
+            Some(note),
+            details,
+        )))
+    }
+}

@@ -1,0 +1,153 @@
+//! One verb over files, folders and patterns: at once, with reports in order, to the end in spite of
+//! failures, and a table at last.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use selkie_sops::Format;
+
+use crate::failure::{Failure, Kind};
+use crate::parallel;
+use crate::ui::{Report, Ui};
+use crate::walk::{self, Candidate};
+
+/// The files, folders and patterns of a verb.
+#[derive(Debug, Args)]
+pub(crate) struct TreeFlags {
+    /// Files, folders and patterns ('**/*.yaml'); of a folder, the encrypted files that no ignore
+    /// file names
+    #[arg(value_name = "PATH", required = true)]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Say what would change, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Read every file as this format: yaml, json, dotenv, ini, binary; by its name if not given
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) input_type: Option<Format>,
+}
+
+/// What became of one file.
+pub(crate) enum Outcome {
+    /// Reported.
+    Done(Report),
+    /// Nothing to do: counted, and reported only if the file was named.
+    Unchanged(Report),
+    /// Not a file of this verb.
+    PassedOver,
+}
+
+impl TreeFlags {
+    /// Does `work` for every encrypted file. The exit code is that of the first failure.
+    pub(crate) fn each(
+        &self,
+        ui: &Ui,
+        work: impl Fn(&Path) -> Result<Outcome, Failure> + Sync,
+    ) -> ExitCode {
+        each(ui, &self.paths, !self.dry_run, |candidate| {
+            if !candidate.named && !walk::is_encrypted(&candidate.path, self.input_type) {
+                return Ok(Outcome::PassedOver);
+            }
+            work(&candidate.path)
+        })
+    }
+}
+
+/// Does `work` for every file that `paths` stand for; `tidy` removes what killed runs left behind.
+pub(crate) fn each(
+    ui: &Ui,
+    paths: &[PathBuf],
+    tidy: bool,
+    work: impl Fn(&Candidate) -> Result<Outcome, Failure> + Sync,
+) -> ExitCode {
+    let found = walk::find(paths).unique();
+    if tidy {
+        found.tidy();
+    }
+    let mut tally = Tally::default();
+    for (path, failure) in &found.failures {
+        tally.fail(ui, &path.display().to_string(), failure);
+    }
+    let progress = ui.progress(found.files.len());
+    parallel::in_order(&found.files, work, |candidate, outcome| {
+        let name = candidate.path.display().to_string();
+        progress.step(|| match outcome {
+            Ok(Outcome::PassedOver) => {}
+            Ok(Outcome::Done(report)) => tally.done(ui, &name, &report),
+            Ok(Outcome::Unchanged(report)) => {
+                tally.files += 1;
+                *tally.actions.entry(report.action).or_default() += 1;
+                if candidate.named || ui.is_json() || !report.warnings.is_empty() {
+                    ui.report(&name, &report);
+                }
+            }
+            Err(failure) => tally.fail(ui, &name, &failure),
+        });
+    });
+    drop(progress);
+    tally.end(ui, paths)
+}
+
+#[derive(Default)]
+struct Tally {
+    files: usize,
+    actions: BTreeMap<&'static str, usize>,
+    failed: Vec<(String, String)>,
+    code: Option<u8>,
+}
+
+impl Tally {
+    fn done(&mut self, ui: &Ui, name: &str, report: &Report) {
+        self.files += 1;
+        *self.actions.entry(report.action).or_default() += 1;
+        ui.report(name, report);
+    }
+
+    fn fail(&mut self, ui: &Ui, name: &str, failure: &Failure) {
+        self.files += 1;
+        let first = failure.message.lines().next().unwrap_or_default();
+        self.failed.push((name.to_owned(), first.to_owned()));
+        let code = ui.fail(Some(name), failure);
+        self.code.get_or_insert(code);
+    }
+
+    fn end(self, ui: &Ui, paths: &[PathBuf]) -> ExitCode {
+        if self.files == 0 {
+            let names: Vec<String> = paths
+                .iter()
+                .map(|path| path.display().to_string())
+                .collect();
+            let failure = Failure::new(
+                Kind::NoFile,
+                format!("no encrypted file in {}", names.join(", ")),
+            );
+            let failure =
+                failure.hint("files that ignore files name do not count; name a file itself");
+            return ExitCode::from(ui.fail(None, &failure));
+        }
+        if self.files > 1 && !ui.is_json() {
+            let width = self.actions.keys().map(|action| action.len()).max();
+            let width = width.unwrap_or_default().max("failed".len());
+            let mut lines = vec![format!("{:width$}  files", "")];
+            for (action, count) in &self.actions {
+                lines.push(format!("{:width$}  {count}", action.replace('-', " ")));
+            }
+            if !self.failed.is_empty() {
+                lines.push(format!("{:width$}  {}", "failed", self.failed.len()));
+            }
+            for (name, reason) in self.failed.iter().take(SHOWN_FAILURES) {
+                lines.push(format!("  {name}: {reason}"));
+            }
+            if self.failed.len() > SHOWN_FAILURES {
+                let more = self.failed.len() - SHOWN_FAILURES;
+                lines.push(format!("  and {more} more, named above"));
+            }
+            ui.note(&lines.join("\n"));
+        }
+        ExitCode::from(self.code.unwrap_or_default())
+    }
+}
+
+/// So many failures are told again in the table.
+const SHOWN_FAILURES: usize = 20;

@@ -1,0 +1,41 @@
+//! What the metadata of a file says; needs no key.
+
+use crate::decrypt::DecryptError;
+use crate::format::Format;
+use crate::metadata::Metadata;
+use crate::rekey::{self, KeyTarget};
+use crate::selection::Selection;
+
+/// What an encrypted file says about itself.
+#[derive(Debug, Clone)]
+pub struct FileStatus {
+    /// Whom it is encrypted for.
+    pub keys: KeyTarget,
+    /// When a value was last encrypted: to the second, as RFC 3339.
+    pub last_modified: String,
+    /// Which values are encrypted.
+    pub selection: Selection,
+    /// Whether the MAC covers encrypted values only.
+    pub mac_only_encrypted: bool,
+    /// The version of sops whose format it has; may be empty.
+    pub version: String,
+    /// Whether it has a MAC.
+    pub has_mac: bool,
+}
+
+/// Reads the metadata of a file, without proof: nothing is decrypted.
+pub fn status(source: &str, format: Format) -> Result<FileStatus, DecryptError> {
+    let stream = format.parse(source)?;
+    let metadata = Metadata::read(&stream)?;
+    Ok(FileStatus {
+        keys: KeyTarget {
+            groups: rekey::specs(&metadata),
+            threshold: Some(metadata.threshold).filter(|threshold| *threshold > 0),
+        },
+        last_modified: metadata.last_modified,
+        selection: metadata.selection,
+        mac_only_encrypted: metadata.mac_only_encrypted,
+        version: metadata.version,
+        has_mac: !metadata.mac.is_empty(),
+    })
+}

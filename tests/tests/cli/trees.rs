@@ -1,0 +1,242 @@
+//! Verbs over whole repositories.
+
+use std::fs;
+
+use compat::program::Finished;
+
+use crate::bed::{IDENTITY, Place, RECIPIENT};
+
+/// A second reader.
+const OTHER_IDENTITY: &str =
+    "AGE-SECRET-KEY-1VGNM228VQCWCV0KWFC5ULR6VE9RHAJRNQT5P47DEXGSAJYAX2RJS2QMDHE";
+
+fn other_recipient() -> String {
+    let key: age::x25519::Identity = OTHER_IDENTITY.parse().unwrap();
+    key.to_public().to_string()
+}
+
+fn rules(recipients: &[&str]) -> String {
+    format!(
+        "creation_rules:\n  - path_regex: '\\.(yaml|json|env|ini|bin)$'\n    age: {}\n",
+        recipients.join(",")
+    )
+}
+
+/// A repository of files of every format, encrypted for both readers.
+fn repository() -> Place {
+    let place = Place::new();
+    let both = [RECIPIENT, &other_recipient()];
+    place.write(".sops.yaml", rules(&both));
+    place.write("a.yaml", "# head\npassword: one # why\nlist:\n  - two\n");
+    place.write("b/c.json", "{\n  \"password\": \"three\"\n}\n");
+    place.write("b/.env", "PASSWORD=four\n");
+    place.write("b/d.ini", "[db]\npassword = five\n");
+    place.write("e.bin", b"six\x00\xff");
+    place.write("out/f.yaml", "password: seven\n");
+    place.write(".gitignore", "out/\n");
+    place.write("notes.txt", "sops is mentioned here\n");
+    let done = place.run(&["encrypt", "."]);
+    ok(&done);
+    place
+}
+
+fn ok(done: &Finished) {
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+}
+
+/// The files of the repository, all that are encrypted.
+const FILES: [&str; 5] = ["a.yaml", "b/c.json", "b/.env", "b/d.ini", "e.bin"];
+
+fn contents(place: &Place) -> Vec<String> {
+    FILES.iter().map(|name| place.read(name)).collect()
+}
+
+#[test]
+fn a_folder_is_encrypted_by_the_rules_that_name_files() {
+    let place = repository();
+    for (name, content) in FILES.iter().zip(contents(&place)) {
+        assert!(content.contains("ENC[AES256_GCM,"), "{name}: {content}");
+    }
+    assert_eq!(place.read("out/f.yaml"), "password: seven\n");
+    assert_eq!(place.read("notes.txt"), "sops is mentioned here\n");
+    let plain = place.run_with_key(&["decrypt", "a.yaml"]);
+    assert_eq!(
+        plain.stdout,
+        b"# head\npassword: one # why\nlist:\n  - two\n"
+    );
+    let plain = place.run_with_key(&["decrypt", "e.bin"]);
+    assert_eq!(plain.stdout, b"six\x00\xff");
+    let plain = place.run_with_key(&["decrypt", "--output-type", "json", "b/.env"]);
+    assert_eq!(plain.stdout, b"{\n\t\"PASSWORD\": \"four\"\n}\n");
+}
+
+#[test]
+fn decrypt_check_opens_every_file_and_tells_the_one_that_does_not() {
+    let place = repository();
+    let checked = place.run_with_key(&["decrypt", "--check", "."]);
+    ok(&checked);
+    assert!(checked.stderr.contains("opens   5"), "{}", checked.stderr);
+    assert!(checked.stdout.is_empty());
+    let broken = place.read("b/c.json").replace("\"password\"", "\"passwd\"");
+    place.write("b/c.json", broken);
+    let checked = place.run_with_key(&["decrypt", "--check", "."]);
+    assert_eq!(checked.code, Some(25), "{}", checked.stderr);
+    assert!(checked.stderr.contains("opens   4"), "{}", checked.stderr);
+    assert!(checked.stderr.contains("failed  1"), "{}", checked.stderr);
+    let none = place.run(&["decrypt", "--check", "."]);
+    assert_eq!(none.code, Some(128));
+    let empty = place.run_with_key(&["decrypt", "--check", "out"]);
+    assert_eq!(empty.code, Some(100), "{}", empty.stderr);
+    assert!(
+        empty.stderr.contains("no encrypted file"),
+        "{}",
+        empty.stderr
+    );
+}
+
+#[test]
+fn updatekeys_gives_the_keys_of_the_rule_and_a_new_data_key_where_a_reader_goes() {
+    let place = repository();
+    let before = contents(&place);
+    let same = place.run_with_key(&["updatekeys", "."]);
+    ok(&same);
+    assert!(same.stderr.contains("up to date  5"), "{}", same.stderr);
+    assert_eq!(contents(&place), before);
+    place.write(".sops.yaml", rules(&[RECIPIENT]));
+    let dry = place.run(&["updatekeys", "--dry-run", "."]);
+    ok(&dry);
+    assert!(dry.stderr.contains("would update"), "{}", dry.stderr);
+    assert_eq!(contents(&place), before);
+    ok(&place.run_with_key(&["updatekeys", "."]));
+    let status = place.run(&["status", "--json", "."]);
+    assert!(!status.text().contains(&other_recipient()));
+    let token = |text: &str| text.split("ENC[").nth(1).unwrap().to_owned();
+    for (before, after) in before.iter().zip(contents(&place)) {
+        assert_ne!(token(before), token(&after), "a new data key");
+    }
+    ok(&place.run_with_key(&["decrypt", "--check", "."]));
+    let old = place.selkie().args(["decrypt", "--check", "."]);
+    let old = old.env("SOPS_AGE_KEY", OTHER_IDENTITY).run().unwrap();
+    assert_eq!(old.code, Some(128));
+}
+
+#[test]
+fn rotate_changes_every_ciphertext_and_no_value() {
+    let place = repository();
+    let before = contents(&place);
+    let rotated = place.run_with_key(&["rotate", "--json", "b", "a.yaml"]);
+    ok(&rotated);
+    assert_eq!(rotated.text().lines().count(), 4);
+    for (name, (before, after)) in FILES.iter().zip(before.iter().zip(contents(&place))) {
+        assert_eq!(*before == after, *name == "e.bin", "{name}");
+    }
+    let plain = place.run_with_key(&["decrypt", "b/d.ini"]);
+    assert_eq!(plain.stdout, b"[db]\npassword = five\n");
+    let last = place.run_with_key(&[
+        "rotate",
+        "--rm-age",
+        RECIPIENT,
+        "--rm-age",
+        &other_recipient(),
+        "a.yaml",
+    ]);
+    assert_eq!(last.code, Some(1));
+    assert!(last.stderr.contains("last key"), "{}", last.stderr);
+}
+
+#[test]
+fn rekey_follows_rules_and_age_and_names_what_was_seen() {
+    let place = repository();
+    let done = place.run(&["rekey", "."]);
+    ok(&done);
+    assert!(done.stderr.contains("up to date  5"), "{}", done.stderr);
+    let rule = format!(
+        "{}    encrypted_regex: ^(?i)password$\n",
+        rules(&[RECIPIENT])
+    );
+    place.write(".sops.yaml", rule);
+    let plan = place.run(&["rekey", "--plan", "--json", "a.yaml"]);
+    ok(&plan);
+    let report = plan.json().unwrap();
+    assert_eq!(report["action"], "would-rekey");
+    let seen = report["seen_by_removed"].to_string();
+    assert!(seen.contains("password") && seen.contains("list"), "{seen}");
+    let rekeyed = place.run_with_key(&["rekey", "."]);
+    ok(&rekeyed);
+    assert!(rekeyed.stderr.contains("could read"), "{}", rekeyed.stderr);
+    let content = place.read("a.yaml");
+    assert!(
+        content.contains("- two"),
+        "the rule leaves it clear now: {content}"
+    );
+    let again = place.run(&["rekey", "."]);
+    assert!(again.stderr.contains("up to date  5"), "{}", again.stderr);
+    let old = place.run_with_key(&["rekey", "--older-than", "1y", "."]);
+    assert!(old.stderr.contains("up to date  5"), "{}", old.stderr);
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    let old = place.run_with_key(&["rekey", "--older-than", "1s", "a.yaml"]);
+    ok(&old);
+    assert!(old.stderr.contains("rekeyed"), "{}", old.stderr);
+}
+
+#[test]
+fn a_rekey_that_is_killed_leaves_whole_files_and_the_next_one_finishes() {
+    let full = std::env::var_os("SELKIE_FULL").is_some();
+    let (files, folders, kills) = if full {
+        (10_000, 50, 100)
+    } else {
+        (200, 10, 10)
+    };
+    let place = Place::new();
+    let other = other_recipient();
+    place.write(".sops.yaml", rules(&[RECIPIENT, &other]));
+    let name = |n: usize| format!("f{}/{n}.yaml", n % folders);
+    for n in 0..files {
+        place.write(&name(n), format!("password: value {n}\n"));
+    }
+    ok(&place.run(&["encrypt", "-q", "."]));
+    let mut random = 0x2545_f491_u64;
+    for round in 0..kills {
+        // Now with the second reader, now without.
+        let recipients: &[&str] = if round % 2 == 0 {
+            &[RECIPIENT]
+        } else {
+            &[RECIPIENT, &other]
+        };
+        place.write(".sops.yaml", rules(recipients));
+        let before: Vec<String> = (0..files).map(|n| place.read(&name(n))).collect();
+        let program = place.selkie().args(["rekey", "-q", "."]);
+        let mut child = program
+            .env("SOPS_AGE_KEY", IDENTITY)
+            .into_command()
+            .spawn()
+            .unwrap();
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(round + 1);
+        let delay = 5 + (random >> 33) % if full { 4_000 } else { 400 };
+        std::thread::sleep(std::time::Duration::from_millis(delay));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let checked = place.run_with_key(&["decrypt", "-q", "--check", "."]);
+        ok(&checked);
+        let changed = (0..files)
+            .filter(|n| place.read(&name(*n)) != before[*n])
+            .count();
+        assert!(changed <= files);
+        if round % 5 == 4 {
+            ok(&place.run_with_key(&["rekey", "-q", "."]));
+            let status = place.run(&["status", "--json", "."]).text();
+            assert_eq!(status.lines().count(), files);
+            assert_eq!(
+                status.matches(&other).count(),
+                if round % 2 == 0 { 0 } else { files }
+            );
+        }
+    }
+    ok(&place.run_with_key(&["rekey", "-q", "."]));
+    let left = fs::read_dir(place.path("f0")).unwrap().count();
+    assert_eq!(left, files / folders, "nothing is left behind");
+    let plain = place.run_with_key(&["decrypt", &name(7)]);
+    assert_eq!(plain.stdout, b"password: value 7\n");
+}

@@ -1,0 +1,223 @@
+//! Verbs that change one file: values, key groups; and those that only tell.
+
+use compat::program::Finished;
+
+use crate::bed::{CANARY, IDENTITY, Place, RECIPIENT};
+
+fn ok(done: &Finished) {
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+}
+
+const PASSWORD: &str = "[\"stringData\"][\"password\"]";
+
+fn password(place: &Place) -> String {
+    let shown = place.run_with_key(&["decrypt", "--extract", PASSWORD, "secret.yaml"]);
+    ok(&shown);
+    shown.text()
+}
+
+#[test]
+fn set_changes_one_value_and_no_other_byte() {
+    let place = Place::with_encrypted();
+    let before = place.read("secret.yaml");
+    ok(&place.run_with_key(&["set", "secret.yaml", PASSWORD, "\"new\""]));
+    assert_eq!(password(&place), "new");
+    let after = place.read("secret.yaml");
+    let changed: Vec<&str> = before
+        .lines()
+        .zip(after.lines())
+        .filter(|(before, after)| before != after)
+        .map(|(before, _)| before.trim().split(':').next().unwrap())
+        .collect();
+    assert_eq!(changed, ["password", "lastmodified", "mac"]);
+}
+
+#[test]
+fn set_takes_a_text_from_standard_input_or_a_file_or_as_it_is() {
+    let place = Place::with_encrypted();
+    let set = |input: &str, more: &[&str]| {
+        let mut arguments = vec!["set", "secret.yaml", PASSWORD];
+        arguments.extend(more);
+        let program = place
+            .selkie()
+            .args(&arguments)
+            .env("SOPS_AGE_KEY", IDENTITY);
+        program.input(input).run().unwrap()
+    };
+    ok(&set("from a pipe\n", &[]));
+    assert_eq!(password(&place), "from a pipe");
+    ok(&set("", &["--string", "123"]));
+    assert_eq!(password(&place), "123");
+    place.write("value", "two\nlines\n");
+    ok(&set("", &["--value-file", "value"]));
+    assert_eq!(password(&place), "two\nlines\n");
+    ok(&set("[\"a\", 1]", &["--value-json"]));
+    let shown = place.run_with_key(&[
+        "decrypt",
+        "--extract",
+        &format!("{PASSWORD}[1]"),
+        "secret.yaml",
+    ]);
+    assert_eq!(shown.text(), "1\n");
+    let bad = set("", &["not json"]);
+    assert_eq!(bad.code, Some(2));
+    assert!(
+        bad.stderr.contains("--string") && !bad.stderr.contains("not json"),
+        "{}",
+        bad.stderr
+    );
+}
+
+#[test]
+fn set_makes_a_file_where_a_rule_or_a_flag_says_for_whom() {
+    let place = Place::new();
+    let made = place.run(&[
+        "set",
+        "--age",
+        RECIPIENT,
+        "new.yaml",
+        "[\"a\"][\"b\"]",
+        "\"c\"",
+    ]);
+    ok(&made);
+    assert!(place.read("new.yaml").contains("ENC["));
+    let plain = place.run_with_key(&["decrypt", "new.yaml"]);
+    assert_eq!(plain.stdout, b"a:\n    b: c\n");
+    let none = place.run(&["set", "other.yaml", "[\"a\"]", "1"]);
+    assert_eq!(none.code, Some(1));
+    assert!(!place.path("other.yaml").exists());
+}
+
+#[test]
+fn unset_takes_a_value_out() {
+    let place = Place::with_encrypted();
+    ok(&place.run_with_key(&["unset", "secret.yaml", PASSWORD]));
+    let plain = place.run_with_key(&["decrypt", "secret.yaml"]).text();
+    assert!(
+        !plain.contains(CANARY) && plain.contains("user: app"),
+        "{plain}"
+    );
+    let before = place.read("secret.yaml");
+    let again = place.run_with_key(&["unset", "secret.yaml", PASSWORD]);
+    assert_eq!(again.code, Some(91), "{}", again.stderr);
+    ok(&place.run_with_key(&["unset", "--idempotent", "secret.yaml", PASSWORD]));
+    assert_eq!(place.read("secret.yaml"), before);
+}
+
+#[test]
+fn groups_split_the_data_key() {
+    let place = Place::with_encrypted();
+    let other = age::x25519::Identity::generate();
+    let recipient = other.to_public().to_string();
+    let refused = place.run_with_key(&["groups", "add", "secret.yaml"]);
+    assert_eq!(refused.code, Some(1));
+    ok(&place.run_with_key(&["groups", "add", "secret.yaml", "--age", &recipient]));
+    let alone = place.run_with_key(&["decrypt", "secret.yaml"]);
+    assert_eq!(
+        alone.code,
+        Some(128),
+        "both groups are needed: {}",
+        alone.stderr
+    );
+    let both = || {
+        use age::secrecy::ExposeSecret as _;
+        let keys = format!("{IDENTITY}\n{}", other.to_string().expose_secret());
+        place.selkie().env("SOPS_AGE_KEY", keys)
+    };
+    ok(&both().args(["decrypt", "secret.yaml"]).run().unwrap());
+    ok(&both()
+        .args(["groups", "delete", "--threshold", "1", "secret.yaml", "1"])
+        .run()
+        .unwrap());
+    assert_eq!(password(&place), CANARY);
+    let last = place.run_with_key(&["groups", "delete", "secret.yaml", "0"]);
+    assert_eq!(last.code, Some(1), "{}", last.stderr);
+}
+
+#[test]
+fn status_and_rules_say_who_and_why() {
+    let place = Place::with_encrypted();
+    let status = place
+        .run(&["status", "--json", "secret.yaml"])
+        .json()
+        .unwrap();
+    assert_eq!(status["encrypted"], true);
+    assert_eq!(status["groups"][0][0], format!("age {RECIPIENT}"));
+    place.write("plain.yaml", "a: b\n");
+    let status = place
+        .run(&["status", "--json", "plain.yaml"])
+        .json()
+        .unwrap();
+    assert_eq!(status["encrypted"], false);
+    place.write(
+        ".sops.yaml",
+        format!(
+            "creation_rules:\n  - path_regex: ^prod/\n    age: {RECIPIENT}\n  - age: {RECIPIENT}\n    \
+             encrypted_regex: ^x$\n  - path_regex: dev\n    age: {RECIPIENT}\n"
+        ),
+    );
+    let rules = place
+        .run(&["rules", "--json", "dev/a.yaml"])
+        .json()
+        .unwrap();
+    assert_eq!(rules["rule"], 2);
+    assert_eq!(rules["line"], 4);
+    assert_eq!(rules["selection"]["encrypted_regex"], "^x$");
+    assert!(rules["passed_over"][0].as_str().unwrap().contains("^prod/"));
+    assert!(
+        rules["warnings"][0]
+            .as_str()
+            .unwrap()
+            .contains("can never match")
+    );
+    let schema = place.run(&["rules", "--schema"]).json().unwrap();
+    assert!(schema["definitions"]["creation_rule"]["properties"]["age"].is_object());
+}
+
+#[test]
+fn completion_knows_the_verbs() {
+    let place = Place::new();
+    for shell in ["bash", "zsh", "fish"] {
+        let script = place.run(&["completion", shell]);
+        ok(&script);
+        assert!(script.text().contains("updatekeys"), "{shell}");
+    }
+}
+
+#[test]
+fn a_file_that_is_mounted_by_itself_is_written_in_place() {
+    let place = Place::with_encrypted();
+    place.write("mounted.yaml", "");
+    let script = "mount --bind secret.yaml mounted.yaml && \"$@\"";
+    let selkie = place.selkie().into_command();
+    let program = selkie.get_program().to_owned();
+    let inner = |arguments: &[&str]| {
+        let unshare = compat::program::Program::new("unshare");
+        unshare
+            .args(["--mount", "--map-root-user", "sh", "-c", script, "sh"])
+            .arg(&program)
+            .args(arguments)
+            .folder(place.folder())
+            .env("SOPS_AGE_KEY", IDENTITY)
+            .run()
+            .unwrap()
+    };
+    ok(&inner(&["set", "mounted.yaml", PASSWORD, "\"in place\""]));
+    assert_eq!(password(&place), "in place");
+    ok(&inner(&["decrypt", "-i", "mounted.yaml"]));
+    assert!(place.read("secret.yaml").contains("in place"));
+    assert_eq!(
+        place.names(),
+        ["mounted.yaml", "secret.yaml"],
+        "no copy is left"
+    );
+    // A write that was cut off is told, and the way back is shown.
+    place.write(".secret.yaml.selkie-recovery", "x");
+    let cut = place.run_with_key(&["decrypt", "secret.yaml"]);
+    assert_eq!(cut.code, Some(2));
+    assert!(
+        cut.stderr.contains(".secret.yaml.selkie-recovery"),
+        "{}",
+        cut.stderr
+    );
+}
