@@ -44,7 +44,7 @@ impl Target {
     /// Puts a result in the place of the file.
     pub(super) fn replace(&self, bytes: &[u8], secrecy: Secrecy) -> Result<(), Exit> {
         let written = match (self.read.get(), &self.path) {
-            (Some(input), Some(_)) => input.replace(bytes),
+            (Some(input), Some(_)) => input.replace(bytes, secrecy),
             (None, Some(path)) => file::write(path, bytes, secrecy),
             (_, None) => return Ok(()),
         };
