@@ -28,8 +28,10 @@ fn set_changes_one_value_and_no_other_byte() {
         .zip(after.lines())
         .filter(|(before, after)| before != after)
         .map(|(before, _)| before.trim().split(':').next().unwrap())
+        // The same, when both runs fall into one second.
+        .filter(|name| *name != "lastmodified")
         .collect();
-    assert_eq!(changed, ["password", "lastmodified", "mac"]);
+    assert_eq!(changed, ["password", "mac"]);
 }
 
 #[test]
