@@ -6,8 +6,8 @@ use clap::builder::Resettable;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{
-    cert, completion, decrypt, encrypt, groups, keygen, rekey, rotate, rules, seal, set, status,
-    updatekeys,
+    cert, completion, decrypt, edit, encrypt, exec, groups, keygen, rekey, rotate, rules, seal,
+    set, status, updatekeys,
 };
 use crate::failure::EXIT_CODES;
 
@@ -66,12 +66,14 @@ pub(crate) struct OutputFlags {
 pub(crate) enum Command {
     Encrypt(encrypt::Encrypt),
     Decrypt(decrypt::Decrypt),
+    Edit(edit::Edit),
     Set(set::Set),
     Unset(set::Unset),
     Rotate(rotate::Rotate),
     Updatekeys(updatekeys::UpdateKeys),
     Rekey(rekey::Rekey),
     Groups(groups::Groups),
+    Exec(exec::Exec),
     Status(status::Status),
     Rules(rules::Rules),
     Keygen(keygen::Keygen),

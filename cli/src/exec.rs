@@ -78,7 +78,6 @@ pub(crate) enum Outcome {
 
 impl Outcome {
     /// The exit code that shells use: that of the command, or 128 and the signal's number.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for `selkie exec`"))]
     pub(crate) fn shell_code(self) -> u8 {
         match self {
             Self::Code(code) => code,
@@ -95,7 +94,8 @@ pub(crate) fn with_variables(program: &Program, setting: &Setting) -> Result<Out
     if setting.same_process {
         return Err(not_started(program, &command.exec()));
     }
-    setting.run(program, &mut command)
+    let mut signals = watched().map_err(|error| not_started(program, &error))?;
+    setting.run(program, &mut command, &mut signals)
 }
 
 /// Runs a command with a file whose name replaces `{}` in it; the file is removed afterwards.
@@ -110,11 +110,14 @@ pub(crate) fn with_file(
             .hint("give a name such as config.yaml, without / at its start and without .."));
     }
     let account = setting.switch_user()?;
+    // Before there is a file: a signal that comes now is passed on to the command later, and the file
+    // goes when that has ended.
+    let mut signals = watched().map_err(|error| not_started(program, &error))?;
     let folder = PrivateFolder::make(plaintext.kind)?;
     let path = folder.place(plaintext)?;
     let program = program.filled_in(path.as_os_str());
     let mut command = setting.command(&program, account.as_ref());
-    let outcome = setting.run(&program, &mut command)?;
+    let outcome = setting.run(&program, &mut command, &mut signals)?;
     if outcome == Outcome::Running {
         // The command needs the file for longer than this process lives.
         std::mem::forget(folder);
@@ -126,12 +129,24 @@ impl Program {
     /// The command with a file's name in the place of `{}`.
     fn filled_in(&self, path: &OsStr) -> Self {
         let fill = |word: &OsString| {
-            let (word, path) = (word.to_string_lossy(), path.to_string_lossy());
-            OsString::from(word.replace(PLACEHOLDER, &path))
+            let path = path.to_string_lossy();
+            match word.to_str() {
+                Some(text) => OsString::from(text.replace(PLACEHOLDER, &path)),
+                None => word.clone(),
+            }
         };
         match self {
             Self::Shell(line) => Self::Shell(fill(line)),
             Self::Words(words) => Self::Words(words.iter().map(fill).collect()),
+        }
+    }
+
+    /// Returns whether the name of a file goes anywhere in it.
+    pub(crate) fn takes_file(&self) -> bool {
+        let takes = |word: &OsString| word.to_string_lossy().contains(PLACEHOLDER);
+        match self {
+            Self::Shell(line) => takes(line),
+            Self::Words(words) => words.iter().any(takes),
         }
     }
 
@@ -198,7 +213,12 @@ impl Setting {
         command
     }
 
-    fn run(&self, program: &Program, command: &mut Command) -> Result<Outcome, Failure> {
+    fn run(
+        &self,
+        program: &Program,
+        command: &mut Command,
+        signals: &mut Signals,
+    ) -> Result<Outcome, Failure> {
         if self.background {
             command
                 .stdin(Stdio::null())
@@ -210,19 +230,20 @@ impl Setting {
             drop(started);
             return Ok(Outcome::Running);
         }
-        // Before the start, so that no signal is lost in between.
-        let watched = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGCHLD];
-        let mut signals = Signals::new(watched).map_err(|error| not_started(program, &error))?;
         let mut child = command
             .spawn()
             .map_err(|error| not_started(program, &error))?;
-        let status =
-            wait(&mut child, &mut signals).map_err(|error| not_started(program, &error))?;
+        let status = wait(&mut child, signals).map_err(|error| not_started(program, &error))?;
         Ok(match (status.code(), status.signal()) {
             (Some(code), _) => Outcome::Code(u8::try_from(code).unwrap_or(u8::MAX)),
             (None, signal) => Outcome::Signal(signal.unwrap_or_default()),
         })
     }
+}
+
+/// The signals that a command gets; from now on none of them ends this process.
+fn watched() -> io::Result<Signals> {
+    Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGCHLD])
 }
 
 /// Waits for the child and passes signals on. What the terminal sends (an interrupt, a quit) the

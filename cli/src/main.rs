@@ -11,6 +11,7 @@ mod cluster;
 mod commands;
 mod config_file;
 mod document;
+mod editor;
 mod environment;
 mod exec;
 mod explain;
@@ -24,9 +25,11 @@ mod personality;
 mod plan;
 mod services;
 mod session;
+mod shown_keys;
 mod terminal;
 mod trees;
 mod ui;
+mod variables;
 mod walk;
 
 use std::process::ExitCode;
@@ -55,12 +58,14 @@ fn main() -> ExitCode {
     match arguments.command {
         Command::Encrypt(verb) => verb.run(&ui, &environment),
         Command::Decrypt(verb) => verb.run(&ui, &environment),
+        Command::Edit(verb) => verb.run(&ui, &environment),
         Command::Set(verb) => verb.run(&ui, &environment),
         Command::Unset(verb) => verb.run(&ui, &environment),
         Command::Rotate(verb) => verb.run(&ui, &environment),
         Command::Updatekeys(verb) => verb.run(&ui, &environment),
         Command::Rekey(verb) => verb.run(&ui, &environment),
         Command::Groups(verb) => verb.run(&ui, &environment),
+        Command::Exec(verb) => verb.run(&ui, &environment),
         Command::Status(verb) => verb.run(&ui, &environment),
         Command::Rules(verb) => verb.run(&ui, &environment),
         Command::Keygen(verb) => verb.run(&ui),

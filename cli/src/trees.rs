@@ -79,6 +79,7 @@ pub(crate) fn each(
                 tally.files += 1;
                 *tally.actions.entry(report.action).or_default() += 1;
                 if candidate.named || ui.is_json() || !report.warnings.is_empty() {
+                    tally.reported = true;
                     ui.report(&name, &report);
                 }
             }
@@ -95,16 +96,20 @@ struct Tally {
     actions: BTreeMap<&'static str, usize>,
     failed: Vec<(String, String)>,
     code: Option<u8>,
+    /// Whether anything was said about a file.
+    reported: bool,
 }
 
 impl Tally {
     fn done(&mut self, ui: &Ui, name: &str, report: &Report) {
+        self.reported = true;
         self.files += 1;
         *self.actions.entry(report.action).or_default() += 1;
         ui.report(name, report);
     }
 
     fn fail(&mut self, ui: &Ui, name: &str, failure: &Failure) {
+        self.reported = true;
         self.files += 1;
         let first = failure.message.lines().next().unwrap_or_default();
         self.failed.push((name.to_owned(), first.to_owned()));
@@ -126,7 +131,7 @@ impl Tally {
                 failure.hint("files that ignore files name do not count; name a file itself");
             return ExitCode::from(ui.fail(None, &failure));
         }
-        if self.files > 1 && !ui.is_json() {
+        if (self.files > 1 || !self.reported) && !ui.is_json() {
             let width = self.actions.keys().map(|action| action.len()).max();
             let width = width.unwrap_or_default().max("failed".len());
             let mut lines = vec![format!("{:width$}  files", "")];

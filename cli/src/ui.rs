@@ -189,6 +189,11 @@ impl Ui {
         }
     }
 
+    /// Says what is awaited of the user at the terminal, even when reports are not wanted.
+    pub(crate) fn ask(&self, message: &str) {
+        let _ = writeln!(anstream::stderr(), "{message}");
+    }
+
     /// Shows progress when there are many files and somebody looks on.
     pub(crate) fn progress(&self, files: usize) -> Progress {
         if files < MANY_FILES || self.quiet || self.json || !io::stderr().is_terminal() {

@@ -3,7 +3,9 @@
 pub(crate) mod cert;
 pub(crate) mod completion;
 pub(crate) mod decrypt;
+pub(crate) mod edit;
 pub(crate) mod encrypt;
+pub(crate) mod exec;
 pub(crate) mod groups;
 pub(crate) mod keygen;
 pub(crate) mod rekey;

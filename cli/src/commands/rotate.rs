@@ -109,6 +109,16 @@ impl Rotate {
             note: None,
             details: None,
         };
+        let gone = &rotated.changes.removed;
+        let missing = remove.iter().filter(|spec| {
+            let same = |other: &&KeySpec| {
+                other.kind() == spec.kind() && other.identity() == spec.identity()
+            };
+            gone.iter().find(same).is_none()
+        });
+        report.warnings.extend(
+            missing.map(|spec| format!("{} was not among its keys", key_changes::name(spec))),
+        );
         let lines = key_changes::lines(&rotated.changes);
         if !lines.is_empty() {
             report.note = Some(lines.join(", "));

@@ -68,6 +68,31 @@ impl FromStr for ExtractPath {
     }
 }
 
+impl ExtractPath {
+    /// Takes the part out of a document's tree; `None` where there is none.
+    pub fn take(&self, document: Value) -> Option<Value> {
+        let mut value = document;
+        for part in &self.0 {
+            value = match (part, value) {
+                (Part::Key(key), Value::Map(entries)) => {
+                    let found = entries
+                        .into_iter()
+                        .find(|(name, value)| name == key && !matches!(value, Value::Comment(_)));
+                    found?.1
+                }
+                (Part::Index(index), Value::Seq(items)) => {
+                    let mut items = items
+                        .into_iter()
+                        .filter(|item| !matches!(item, Value::Comment(_)));
+                    items.nth(*index)?
+                }
+                _ => return None,
+            };
+        }
+        Some(value)
+    }
+}
+
 /// Why nothing was extracted. Holds keys and positions, never values.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -4,6 +4,8 @@
 
 mod bed;
 mod cluster;
+mod edit;
+mod exec;
 mod formats;
 mod refused;
 mod trees;

@@ -1,10 +1,8 @@
 //! Verbs over whole repositories.
 
-use std::fs;
-
 use compat::program::Finished;
 
-use crate::bed::{IDENTITY, Place, RECIPIENT};
+use crate::bed::{Place, RECIPIENT};
 
 /// A second reader.
 const OTHER_IDENTITY: &str =
@@ -177,66 +175,4 @@ fn rekey_follows_rules_and_age_and_names_what_was_seen() {
     let old = place.run_with_key(&["rekey", "--older-than", "1s", "a.yaml"]);
     ok(&old);
     assert!(old.stderr.contains("rekeyed"), "{}", old.stderr);
-}
-
-#[test]
-fn a_rekey_that_is_killed_leaves_whole_files_and_the_next_one_finishes() {
-    let full = std::env::var_os("SELKIE_FULL").is_some();
-    let (files, folders, kills) = if full {
-        (10_000, 50, 100)
-    } else {
-        (200, 10, 10)
-    };
-    let place = Place::new();
-    let other = other_recipient();
-    place.write(".sops.yaml", rules(&[RECIPIENT, &other]));
-    let name = |n: usize| format!("f{}/{n}.yaml", n % folders);
-    for n in 0..files {
-        place.write(&name(n), format!("password: value {n}\n"));
-    }
-    ok(&place.run(&["encrypt", "-q", "."]));
-    let mut random = 0x2545_f491_u64;
-    for round in 0..kills {
-        // Now with the second reader, now without.
-        let recipients: &[&str] = if round % 2 == 0 {
-            &[RECIPIENT]
-        } else {
-            &[RECIPIENT, &other]
-        };
-        place.write(".sops.yaml", rules(recipients));
-        let before: Vec<String> = (0..files).map(|n| place.read(&name(n))).collect();
-        let program = place.selkie().args(["rekey", "-q", "."]);
-        let mut child = program
-            .env("SOPS_AGE_KEY", IDENTITY)
-            .into_command()
-            .spawn()
-            .unwrap();
-        random = random
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(round + 1);
-        let delay = 5 + (random >> 33) % if full { 4_000 } else { 400 };
-        std::thread::sleep(std::time::Duration::from_millis(delay));
-        child.kill().unwrap();
-        child.wait().unwrap();
-        let checked = place.run_with_key(&["decrypt", "-q", "--check", "."]);
-        ok(&checked);
-        let changed = (0..files)
-            .filter(|n| place.read(&name(*n)) != before[*n])
-            .count();
-        assert!(changed <= files);
-        if round % 5 == 4 {
-            ok(&place.run_with_key(&["rekey", "-q", "."]));
-            let status = place.run(&["status", "--json", "."]).text();
-            assert_eq!(status.lines().count(), files);
-            assert_eq!(
-                status.matches(&other).count(),
-                if round % 2 == 0 { 0 } else { files }
-            );
-        }
-    }
-    ok(&place.run_with_key(&["rekey", "-q", "."]));
-    let left = fs::read_dir(place.path("f0")).unwrap().count();
-    assert_eq!(left, files / folders, "nothing is left behind");
-    let plain = place.run_with_key(&["decrypt", &name(7)]);
-    assert_eq!(plain.stdout, b"password: value 7\n");
 }

@@ -240,3 +240,52 @@ fn many_values(count: usize) -> String {
 }
 
 const NOBODY: u32 = 65_534;
+
+/// What the kernel was asked for, in order: the new content is on the disk before it gets the name,
+/// and the name is on the disk before the program ends.
+#[test]
+fn a_write_is_flushed_before_and_after_the_rename() {
+    let place = Place::with_encrypted();
+    let selkie = binary("selkie-cli", "selkie").unwrap();
+    let traced = compat::program::Program::new("/usr/bin/strace")
+        .args(["-f", "-y", "-o", "trace"])
+        .args([
+            "-e",
+            "trace=write,fsync,fdatasync,rename,renameat,renameat2",
+        ])
+        .arg(selkie)
+        .args(["set", "secret.yaml", "[\"stringData\"][\"user\"]", "\"x\""])
+        .folder(place.folder())
+        .env("SOPS_AGE_KEY", IDENTITY)
+        .run();
+    let Ok(traced) = traced else {
+        // Not on every machine; the kills above hold there too.
+        assert!(!Path::new("/usr/bin/strace").exists());
+        return;
+    };
+    assert_eq!(traced.code, Some(0), "{}", traced.stderr);
+    let trace = place.read("trace");
+    let after = |from: usize, parts: &[&str]| {
+        let line = trace
+            .lines()
+            .skip(from)
+            .position(|line| parts.iter().all(|part| line.contains(part)));
+        match line {
+            Some(line) => from + line + 1,
+            None => panic!("no {parts:?} after line {from}:\n{trace}"),
+        }
+    };
+    let temporary = ".selkie-tmp>";
+    let folder = format!("{}>", place.folder().display());
+    let written = after(0, &["write(", temporary]);
+    let flushed = after(written, &["sync(", temporary]);
+    let renamed = after(flushed, &["rename", "secret.yaml"]);
+    after(renamed, &["fsync(", &folder]);
+    assert_eq!(
+        trace
+            .lines()
+            .filter(|line| line.contains("write(") && line.contains(temporary))
+            .count(),
+        1
+    );
+}

@@ -1,0 +1,280 @@
+//! `selkie edit`: the clear text of a file in the user's editor.
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use jiff::Timestamp;
+use selkie_secret::SecretBytes;
+use selkie_sops::{DataKeyChange, EditOptions, Edited, Encryption, Format, KeySpec, OpenFile};
+
+use crate::editor::{Desk, DeskError, example};
+use crate::environment::Environment;
+use crate::explain;
+use crate::failure::{Failure, Kind};
+use crate::file::{self, Secrecy};
+use crate::key_changes;
+use crate::plan::{KeyFlags, Planner};
+use crate::session::{Document, Session};
+use crate::shown_keys::{self, Applied, Ring, ShownKeysError};
+use crate::ui::{Report, Ui};
+
+/// Edit the clear text of an encrypted file
+///
+/// The text lies in memory while the editor runs, and is gone afterwards, however that ends. Only
+/// values that were touched get new ciphertext; where nothing changed nothing is written. A text that
+/// cannot be taken back is offered to the editor again. A file that does not exist yet begins as an
+/// example, if flags or rules say for whom.
+///
+/// The editor is SOPS_EDITOR, else EDITOR, else the first of vim, nano and vi that is there.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES, verbatim_doc_comment)]
+pub(crate) struct Edit {
+    /// The encrypted file
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Show the metadata too, and apply changes of the keys in it
+    #[arg(short, long, alias = "show-master-keys")]
+    show_keys: bool,
+    /// With --show-keys: keep the data key even where somebody loses access, as sops does
+    #[arg(long, requires = "show_keys")]
+    keep_data_key: bool,
+    /// Edit the file even when its MAC does not match
+    #[arg(long)]
+    ignore_mac: bool,
+    /// Read the file as this format: yaml, json, dotenv, ini, binary; by its name if not given
+    #[arg(long, value_name = "FORMAT")]
+    input_type: Option<Format>,
+    #[command(flatten)]
+    keys: KeyFlags,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  Edit a file:
+    selkie edit secret.yaml
+  With another editor, which has to wait until the file is closed:
+    SOPS_EDITOR='code --wait' selkie edit secret.yaml
+  Edit its keys too:
+    selkie edit -s secret.yaml
+";
+
+impl Edit {
+    pub(crate) fn run(&self, ui: &Ui, environment: &Environment) -> ExitCode {
+        let name = self.file.display().to_string();
+        let done = match self.file.exists() {
+            true => self.edit(ui, environment),
+            false => self.make(ui, environment),
+        };
+        match done {
+            Ok(report) => {
+                ui.report(&name, &report);
+                ExitCode::SUCCESS
+            }
+            Err(failure) => ExitCode::from(ui.fail(Some(&name), &failure)),
+        }
+    }
+
+    fn edit(&self, ui: &Ui, environment: &Environment) -> Result<Report, Failure> {
+        let session = Session::new(environment, &environment.named_keys())?;
+        let document = Document::read(&self.file, Some(self.format()))?;
+        document.check_encrypted()?;
+        document.check_replaceable()?;
+        let open = document.open(&session, self.ignore_mac)?;
+        let shown = match self.show_keys {
+            true => shown_keys::shown(&open, document.text(), document.format)
+                .map_err(|error| explain_keys(&error, &session))?,
+            false => None,
+        };
+        let before = match &shown {
+            Some(text) => text.as_bytes(),
+            None => open.plain(),
+        };
+        let desk = Desk::with(&self.file, before).map_err(|error| explain_desk(&error))?;
+        loop {
+            let after = desk.edit(before).map_err(|error| explain_desk(&error))?;
+            let Some(after) = after else {
+                return Ok(report("unchanged", Vec::new()));
+            };
+            let applied = match &shown {
+                Some(_) => self.with_keys(&open, &after, document.format, &session),
+                None => open
+                    .edited(after.expose(), &options())
+                    .map(|edited| Applied {
+                        edited,
+                        changes: None,
+                        renewed: false,
+                    })
+                    .map_err(|error| explain::edit(&error, &session.keys)),
+            };
+            match applied.map_err(|failure| failure.of_format(document.format)) {
+                Ok(applied) => return self.write(&document, &applied),
+                Err(failure) => offer_again(ui, failure)?,
+            }
+        }
+    }
+
+    fn with_keys(
+        &self,
+        open: &OpenFile<'_>,
+        after: &SecretBytes,
+        format: Format,
+        session: &Session,
+    ) -> Result<Applied, Failure> {
+        let make = |spec: &KeySpec| session.make(spec);
+        let ring = Ring {
+            source: &session.keys,
+            make: &make,
+            change: match self.keep_data_key {
+                true => DataKeyChange::Keep,
+                false => DataKeyChange::RenewIfRemoved,
+            },
+        };
+        shown_keys::apply(open, after, format, &ring, &options())
+            .map_err(|error| explain_keys(&error, session))
+    }
+
+    fn write(&self, document: &Document, applied: &Applied) -> Result<Report, Failure> {
+        let Edited::Changed(text) = &applied.edited else {
+            return Ok(report("unchanged", Vec::new()));
+        };
+        document.replace(text).map_err(|failure| {
+            // An hour of work is not thrown away because somebody else saved first.
+            let mut name = OsString::from(&self.file);
+            name.push(".edited");
+            let beside = PathBuf::from(name);
+            match beside.exists() || file::write(&beside, text.as_bytes(), Secrecy::Sealed).is_err()
+            {
+                true => failure,
+                false => failure.hint(format!(
+                    "the file was left as it is; your version is in {}, encrypted",
+                    beside.display()
+                )),
+            }
+        })?;
+        let mut report = report("edited", document.hard_link_warning().into_iter().collect());
+        let mut lines = applied
+            .changes
+            .as_ref()
+            .map(key_changes::lines)
+            .unwrap_or_default();
+        if applied.renewed {
+            lines.push("new data key".to_owned());
+        }
+        if !lines.is_empty() {
+            report.note = Some(lines.join(", "));
+        }
+        Ok(report)
+    }
+
+    /// Makes a file that does not exist yet.
+    fn make(&self, ui: &Ui, environment: &Environment) -> Result<Report, Failure> {
+        let mut planner = Planner::new(&self.keys, environment)?;
+        let mut named = environment.named_keys();
+        named.extend(planner.given_keys()?.unwrap_or_default());
+        let session = Session::new(environment, &named)?;
+        let format = self.format();
+        let mut encrypt = |plain: &[u8]| -> Result<(String, Vec<String>), Failure> {
+            let text = std::str::from_utf8(plain).unwrap_or_default();
+            let plan = planner.plan(&self.file, text, format)?;
+            let encryption = plan.encrypt_bytes(plain, format, &session.clients)?;
+            match encryption.map_err(|error| explain::encrypt(&error))? {
+                Encryption::Encrypted(encrypted) => Ok((encrypted.text, plan.warnings)),
+                Encryption::AlreadyEncrypted(_) => Err(Failure::new(
+                    Kind::AlreadyEncrypted,
+                    "the top-level key `sops` is reserved for metadata",
+                )),
+            }
+        };
+        let example = example(format).as_bytes();
+        // Before the editor, so that no work is lost on a key that cannot be used. A rule may select
+        // nothing in the example.
+        if let Err(failure) = encrypt(example)
+            && failure.kind != Kind::Encrypt
+        {
+            return Err(failure);
+        }
+        let desk = Desk::with(&self.file, example).map_err(|error| explain_desk(&error))?;
+        loop {
+            let after = desk.edit(example).map_err(|error| explain_desk(&error))?;
+            let Some(after) = after else {
+                return Ok(report("unchanged", Vec::new()));
+            };
+            match encrypt(after.expose()).map_err(|failure| failure.of_format(format)) {
+                Ok((text, warnings)) => {
+                    file::write(&self.file, text.as_bytes(), Secrecy::Sealed)?;
+                    return Ok(report("made", warnings));
+                }
+                Err(failure) => offer_again(ui, failure)?,
+            }
+        }
+    }
+
+    fn format(&self) -> Format {
+        let by_name = || Format::of_path(&self.file.to_string_lossy());
+        self.input_type.unwrap_or_else(by_name)
+    }
+}
+
+fn options() -> EditOptions {
+    EditOptions {
+        now: Timestamp::now(),
+        raise_version: true,
+    }
+}
+
+/// Says what is wrong with the text and waits for the user to go back to it; without a terminal the
+/// run ends.
+fn offer_again(ui: &Ui, failure: Failure) -> Result<(), Failure> {
+    if !io::stdin().is_terminal() {
+        return Err(failure);
+    }
+    ui.fail(None, &failure);
+    ui.ask("Press Enter to return to the editor, or Ctrl-C to give up.");
+    let mut answer = String::new();
+    match io::stdin().read_line(&mut answer) {
+        Ok(0) | Err(_) => Err(failure),
+        Ok(_) => Ok(()),
+    }
+}
+
+fn explain_desk(error: &DeskError) -> Failure {
+    match error {
+        DeskError::Place(error) => Failure::new(
+            Kind::Output,
+            format!("no private file can be made for the clear text: {error}"),
+        )
+        .hint("set XDG_RUNTIME_DIR or TMPDIR to a folder that can be written"),
+        DeskError::Editor(error) => Failure::new(
+            Kind::Other,
+            format!("the editor failed: {error}; nothing was written"),
+        )
+        .hint("name an editor in SOPS_EDITOR or EDITOR"),
+        DeskError::Unreadable(error) => Failure::new(
+            Kind::Input,
+            format!("the edited text cannot be read: {error}; nothing was written"),
+        ),
+    }
+}
+
+fn explain_keys(error: &ShownKeysError, session: &Session) -> Failure {
+    match error {
+        ShownKeysError::Edit(error) => explain::edit(error, &session.keys),
+        ShownKeysError::Open(error) => explain::decrypt(error, &session.keys),
+        ShownKeysError::Rekey(error) => explain::rekey(error),
+        ShownKeysError::Unwritable(_) => Failure::new(Kind::Unwritable, error),
+        ShownKeysError::Invalid(_) => Failure::new(Kind::Input, error),
+    }
+}
+
+fn report(action: &'static str, warnings: Vec<String>) -> Report {
+    Report {
+        action,
+        counts: Vec::new(),
+        warnings,
+        note: None,
+        details: None,
+    }
+}
