@@ -155,7 +155,7 @@ pub(crate) fn rekey(error: &RekeyError) -> Failure {
     match error {
         RekeyError::Write(error) => encrypt(error),
         RekeyError::ThresholdStays { .. } => {
-            Failure::new(Kind::Other, error).hint("--shamir-secret-sharing-threshold N")
+            Failure::new(Kind::Other, error).hint("give --threshold NUMBER")
         }
         _ => Failure::new(Kind::Other, error),
     }

@@ -18,8 +18,12 @@ pub(crate) fn lines(changes: &KeyChanges) -> Vec<String> {
         lines.extend(group.added.iter().map(|spec| line('+', spec)));
     }
     let (before, after) = changes.threshold;
-    if before != after {
-        lines.push(format!("threshold {before} -> {after}"));
+    match (before, after) {
+        (before, after) if before == after => {}
+        // One group has none.
+        (0, after) => lines.push(format!("threshold {after}")),
+        (_, 0) => lines.push("no threshold any more".to_owned()),
+        (before, after) => lines.push(format!("threshold {before} -> {after}")),
     }
     lines
 }

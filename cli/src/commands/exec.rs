@@ -22,7 +22,7 @@ use crate::variables::{VariablesError, variables};
 /// The command runs as it is typed, without a shell, with the values at the top of the file as
 /// environment variables. With --file it gets the clear text as a file instead, whose name takes the
 /// place of {} in its arguments: a pipe that can be read once and never touches a disk, or with
-/// --regular a file of its own in memory. Signals are passed on to the command, and its exit code is
+/// --regular a file, in memory where the system has such a place. Signals are passed on to the command, and its exit code is
 /// that of this program.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES, verbatim_doc_comment)]

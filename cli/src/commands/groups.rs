@@ -64,7 +64,7 @@ struct FileFlags {
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// How many groups are needed to open the file; by default all if there was one group, else as
-    /// before
+    /// before; one group has no threshold
     #[arg(long, value_name = "NUMBER", alias = "shamir-secret-sharing-threshold")]
     threshold: Option<usize>,
     /// Read the file as this format: yaml, json, dotenv, ini, binary; by its name if not given
@@ -133,7 +133,10 @@ impl Delete {
         };
         self.file.change(&session, |open, session| {
             let make = |spec: &KeySpec| session.make(spec);
-            open.without_group(self.index, self.file.threshold, change, &make, session.now)
+            // One group has no threshold.
+            let one_left = open.keys().groups.len() == 2;
+            let threshold = self.file.threshold.or(one_left.then_some(1));
+            open.without_group(self.index, threshold, change, &make, session.now)
         })
     }
 }

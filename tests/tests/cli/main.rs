@@ -7,6 +7,7 @@ mod cluster;
 mod edit;
 mod exec;
 mod formats;
+mod guide;
 mod refused;
 mod trees;
 mod values;

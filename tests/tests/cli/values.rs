@@ -128,7 +128,7 @@ fn groups_split_the_data_key() {
     };
     ok(&both().args(["decrypt", "secret.yaml"]).run().unwrap());
     ok(&both()
-        .args(["groups", "delete", "--threshold", "1", "secret.yaml", "1"])
+        .args(["groups", "delete", "secret.yaml", "1"])
         .run()
         .unwrap());
     assert_eq!(password(&place), CANARY);
