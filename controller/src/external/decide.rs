@@ -52,12 +52,20 @@ pub struct Past {
     pub synced_version: Option<String>,
     /// Whether `status.refreshTime` is set.
     pub refreshed: bool,
-    /// When this process fetched last.
+    /// When this process fetched last; `None` as well when that failed.
     pub fetched: Option<Timestamp>,
     /// The type that the Secret had when it was last in order, and its UID then.
     pub secret: Option<(String, Option<String>)>,
     /// Hash of the data that was last written or found in order.
     pub hash: Option<String>,
+}
+
+impl Past {
+    /// What was read before is no longer the store's last word: with an interval, each look fetches until one
+    /// succeeds. Else the gap between the start of a slot and the turn in it would count as in order.
+    pub fn fetch_failed(&mut self) {
+        self.fetched = None;
+    }
 }
 
 /// What [`next`] and [`drift`] look at.

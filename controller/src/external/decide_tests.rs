@@ -95,6 +95,24 @@ fn found(wish: &Wish, live: Option<&SecretObject>, past: &Past) -> Option<Drift>
     drift(&observed, live)
 }
 
+/// A look between the start of a slot and the turn in it told a failing ExternalSecret that it is in order.
+#[test]
+fn after_a_failure_every_look_fetches() {
+    let periodic = every(60);
+    let before = past(Some(1_000));
+    let mut failed = before.clone();
+    failed.fetch_failed();
+    let looks: Vec<_> = (1_000..1_180).collect();
+    let waits = |past| {
+        looks
+            .iter()
+            .filter(|now| because(&decide(&periodic, past, "v", None, **now)).is_none())
+            .count()
+    };
+    assert!(waits(&before) > 0);
+    assert_eq!(waits(&failed), 0);
+}
+
 /// external-secrets.md 6.2.
 #[test]
 fn when_a_refresh_is_due() {

@@ -275,7 +275,10 @@ impl Controller {
         let data = match fetched {
             Ok(data) => data,
             Err(error) if error.is_foreign() => return Ok(Ended::Left),
-            Err(error) => return Err(self.not_fetched(&error, memory)),
+            Err(error) => {
+                memory.past.fetch_failed();
+                return Err(self.not_fetched(&error, memory));
+            }
         };
         let (mut wrote, mut told) = (false, status::SECRET_SYNCED);
         if data.is_empty() {
@@ -349,7 +352,7 @@ impl Controller {
         memory: &mut Memory,
         now: Timestamp,
     ) -> Result<(), Failure> {
-        // A new process does not know yet what the store would say.
+        // A new process does not know yet what the store would say, nor does one whose last fetch failed.
         if memory.past.fetched.is_none() && matches!(wish.refresh, Refresh::Every(_)) {
             return Ok(());
         }

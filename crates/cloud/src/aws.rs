@@ -13,6 +13,7 @@ use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueOutput;
 use selkie_secret::{SecretBytes, SecretString};
 
 use crate::message::{cleaned, root_cause};
+use crate::refusal::Refusal;
 
 /// An access key as it stands in a Secret of the cluster.
 #[derive(Debug)]
@@ -306,42 +307,26 @@ fn classified(
                 detail,
             }
         }
-        "AccessDeniedException"
-        | "AccessDenied"
-        | "UnrecognizedClientException"
-        | "InvalidClientTokenId"
-        | "InvalidSignatureException"
-        | "SignatureDoesNotMatch"
-        | "IncompleteSignature"
-        | "MissingAuthenticationToken"
-        | "ExpiredToken"
-        | "ExpiredTokenException"
-        | "AuthFailure" => SecretsManagerError::Denied {
-            region,
-            id,
-            code,
-            detail,
-        },
-        _ if status == 401 || status == 403 => SecretsManagerError::Denied {
-            region,
-            id,
-            code,
-            detail,
-        },
-        code_name if status >= 500 || status == 429 || code_name.contains("Throttl") => {
-            SecretsManagerError::Unavailable {
+        code_name => match Refusal::of(code_name, status) {
+            Refusal::Denied => SecretsManagerError::Denied {
+                region,
+                id,
+                code,
+                detail,
+            },
+            Refusal::Unavailable => SecretsManagerError::Unavailable {
                 region,
                 status,
                 code,
                 detail,
-            }
-        }
-        _ => SecretsManagerError::Service {
-            region,
-            id,
-            status,
-            code,
-            detail,
+            },
+            Refusal::Other => SecretsManagerError::Service {
+                region,
+                id,
+                status,
+                code,
+                detail,
+            },
         },
     }
 }

@@ -23,6 +23,7 @@ use selkie_secret::SecretBytes;
 use zeroize::Zeroize as _;
 
 use crate::message::{cleaned, root_cause};
+use crate::refusal::Refusal;
 
 /// As whom, and where, KMS is asked. One client serves all keys with the same target.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -450,41 +451,25 @@ fn classified(
             code,
             context: shown(context),
         },
-        "AccessDeniedException"
-        | "AccessDenied"
-        | "UnrecognizedClientException"
-        | "InvalidClientTokenId"
-        | "InvalidSignatureException"
-        | "SignatureDoesNotMatch"
-        | "IncompleteSignature"
-        | "MissingAuthenticationToken"
-        | "ExpiredToken"
-        | "ExpiredTokenException"
-        | "AuthFailure" => KmsError::Denied {
-            region,
-            action,
-            code,
-            detail,
-        },
-        _ if status == 401 || status == 403 => KmsError::Denied {
-            region,
-            action,
-            code,
-            detail,
-        },
-        name if status >= 500 || status == 429 || name.contains("Throttl") => {
-            KmsError::Unavailable {
+        code_name => match Refusal::of(code_name, status) {
+            Refusal::Denied => KmsError::Denied {
+                region,
+                action,
+                code,
+                detail,
+            },
+            Refusal::Unavailable => KmsError::Unavailable {
                 region,
                 status,
                 code,
                 detail,
-            }
-        }
-        _ => KmsError::Service {
-            region,
-            status,
-            code,
-            detail,
+            },
+            Refusal::Other => KmsError::Service {
+                region,
+                status,
+                code,
+                detail,
+            },
         },
     }
 }

@@ -8,5 +8,6 @@ pub mod aws;
 pub mod endpoint;
 pub mod kms;
 mod message;
+mod refusal;
 pub mod transit;
 pub mod vault;

@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 
+use crate::edit::entry_of;
 use crate::tree::Builder;
 use crate::value::flatten;
 use crate::{
@@ -250,16 +251,7 @@ pub(crate) fn remove_item(
     edits: &mut Edits,
     node: NodeId,
 ) -> Result<(), WriteError> {
-    let parent = stream.node(node).parent;
-    let found = parent.and_then(|parent| {
-        stream
-            .entries(parent)
-            .find(|(key, value)| node == *key || node == *value)
-    });
-    let Some((key, value)) = found else {
-        let what = "the whole file cannot be taken out of itself";
-        return Err(WriteError::Place { line: 1, what });
-    };
+    let (key, value) = entry_of(stream, node)?;
     remove_line(stream, edits, key, value);
     Ok(())
 }

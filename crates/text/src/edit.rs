@@ -204,6 +204,18 @@ pub fn remove_item(
     }
 }
 
+/// Returns the entry (key, value) that has this node as its key or its value.
+pub(crate) fn entry_of(stream: &Stream<'_>, node: NodeId) -> Result<(NodeId, NodeId), WriteError> {
+    let parent = stream.node(node).parent;
+    let found = parent.and_then(|parent| {
+        stream
+            .entries(parent)
+            .find(|(key, value)| node == *key || node == *value)
+    });
+    let what = "the whole file cannot be taken out of itself";
+    found.ok_or(WriteError::Place { line: 1, what })
+}
+
 fn expect(
     stream: &Stream<'_>,
     node: NodeId,

@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::emit::{header, key_text, mapping_wanted, section_text, text_of};
 use super::value::{quoted, written};
 use super::{bom, line_after, line_end, line_start};
+use crate::edit::entry_of;
 use crate::value::flatten;
 use crate::{Comment, Document, Edits, EntryError, Kind, NodeId, Stream, Style, Value, WriteError};
 
@@ -295,16 +296,7 @@ pub(crate) fn remove_item(
     edits: &mut Edits,
     node: NodeId,
 ) -> Result<(), WriteError> {
-    let parent = stream.node(node).parent;
-    let found = parent.and_then(|parent| {
-        stream
-            .entries(parent)
-            .find(|(key, value)| node == *key || node == *value)
-    });
-    let Some((key, value)) = found else {
-        let (line, what) = (1, "the whole file cannot be taken out of itself");
-        return Err(WriteError::Place { line, what });
-    };
+    let (key, value) = entry_of(stream, node)?;
     if stream.node(value).kind == Kind::Scalar {
         edits.delete(entry_span(stream, key, value));
         return Ok(());
