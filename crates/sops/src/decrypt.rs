@@ -430,7 +430,7 @@ fn restore(
     if plain && !own_spelling && restore_literal(stream, edits, node, text) {
         return;
     }
-    if plain && !own_spelling && value::is_old_word(text) {
+    if plain && !own_spelling && yaml::is_old_word(text) {
         let quoted = Zeroizing::new(yaml::emit_scalar(text));
         yaml::set_scalar_raw(stream, edits, node, &quoted, true);
     } else {

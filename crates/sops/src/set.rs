@@ -453,7 +453,7 @@ fn spelled(value: Value, syntax: Syntax) -> Value {
         Value::Float(number) if matches!(syntax, Syntax::Yaml | Syntax::Json) => {
             Value::Raw(value::yaml_float(number))
         }
-        Value::Str(text) if syntax == Syntax::Yaml && value::is_old_word(&text) => {
+        Value::Str(text) if syntax == Syntax::Yaml && yaml::is_old_word(&text) => {
             Value::Quoted(text)
         }
         Value::Map(entries) => {

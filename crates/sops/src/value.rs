@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use selkie_text::yaml;
 use zeroize::Zeroizing;
 
 use crate::cipher::{CipherError, Kind};
@@ -90,52 +91,11 @@ pub(crate) fn go_float(value: f64) -> String {
 /// Returns the YAML spelling of a float: go-yaml's, but an integral value keeps `.0`, so that it
 /// stays a float when read again (sops-format.md 11.5, 22).
 pub(crate) fn yaml_float(value: f64) -> String {
-    if value.is_nan() {
-        return ".nan".to_owned();
+    let text = yaml::emit_float(value);
+    match text.contains(|c: char| !c.is_ascii_digit() && c != '-') {
+        true => text,
+        false => text + ".0",
     }
-    if value.is_infinite() {
-        return if value > 0.0 { ".inf" } else { "-.inf" }.to_owned();
-    }
-    let scientific = format!("{value:e}");
-    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    if value != 0.0 && !(-4..6).contains(&exponent) {
-        let sign = if exponent < 0 { '-' } else { '+' };
-        return format!("{mantissa}e{sign}{:02}", exponent.abs());
-    }
-    let plain = format!("{value}");
-    if plain.contains('.') {
-        plain
-    } else {
-        plain + ".0"
-    }
-}
-
-/// Returns whether a text is a string to go-yaml, yet a boolean or a base-60 number to readers of
-/// YAML 1.1, so that go-yaml's encoder puts it in quotes (sops-format.md 11.5).
-pub(crate) fn is_old_word(text: &str) -> bool {
-    const WORDS: &[&str] = &[
-        "y", "Y", "yes", "Yes", "YES", "n", "N", "no", "No", "NO", "on", "On", "ON", "off", "Off",
-        "OFF",
-    ];
-    WORDS.contains(&text) || is_base_60(text)
-}
-
-/// Matches `^[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?$`.
-fn is_base_60(text: &str) -> bool {
-    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit() || b == b'_');
-    let text = text.strip_prefix(['-', '+']).unwrap_or(text);
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let mut groups = whole.split(':');
-    let first = groups.next().unwrap_or_default();
-    let rest: Vec<&str> = groups.collect();
-    first.starts_with(|c: char| c.is_ascii_digit())
-        && digits(first)
-        && digits(fraction)
-        && !rest.is_empty()
-        && rest
-            .iter()
-            .all(|group| matches!(group.as_bytes(), [b'0'..=b'9'] | [b'0'..=b'5', b'0'..=b'9']))
 }
 
 /// Parses as Go's `strconv.Atoi`: one sign, decimal digits, 64 bits.
@@ -285,12 +245,12 @@ mod tests {
             "-1_0:5.5",
             "+1:59.",
         ] {
-            assert!(is_old_word(text), "{text}");
+            assert!(yaml::is_old_word(text), "{text}");
         }
         for text in [
             "yEs", "true", "1:60", "1:", ":1", "a:1", "1", "1.5", "1:300", "",
         ] {
-            assert!(!is_old_word(text), "{text}");
+            assert!(!yaml::is_old_word(text), "{text}");
         }
     }
 

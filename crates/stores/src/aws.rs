@@ -5,7 +5,7 @@ use selkie_secret::SecretBytes;
 
 use crate::json::Node;
 use crate::property::Path;
-use crate::vault::{members_of, parsed};
+use crate::vault::{members_of, value_of};
 use crate::{BoxFuture, Document, Location, Members, RemoteRef, SecretBackend, StoreError};
 
 /// One region, one access key.
@@ -41,23 +41,11 @@ impl SecretBackend for SecretsManagerBackend {
     }
 
     fn value(&self, document: &Document, remote: &RemoteRef) -> Result<SecretBytes, StoreError> {
-        let Some(property) = remote.property.as_deref().filter(|text| !text.is_empty()) else {
-            return Ok(document.0.duplicate());
-        };
-        let root = parsed(&document.0, remote)?;
-        // With dots in it, first as one member's name.
-        if property.contains('.')
-            && let Some(value) = Path::literal(property).find(&root)
-        {
-            return Ok(value);
-        }
-        let path = Path::parse(property).map_err(|cause| StoreError::Property {
-            property: property.to_owned(),
-            cause,
-        })?;
-        path.find(&root).ok_or_else(|| StoreError::MissingProperty {
-            key: remote.key.clone(),
-            property: property.to_owned(),
+        value_of(&document.0, remote, |root, property| {
+            // With dots in it, first as one member's name.
+            property
+                .contains('.')
+                .then(|| Path::literal(property).find(root))?
         })
     }
 

@@ -63,21 +63,9 @@ impl SecretBackend for VaultBackend {
     }
 
     fn value(&self, document: &Document, remote: &RemoteRef) -> Result<SecretBytes, StoreError> {
-        let Some(property) = remote.property.as_deref().filter(|text| !text.is_empty()) else {
-            return Ok(document.0.duplicate());
-        };
-        let root = parsed(&document.0, remote)?;
         // An exact member wins over the path syntax.
-        if let Some(member) = root.member(property) {
-            return Ok(member.token_bytes());
-        }
-        let path = Path::parse(property).map_err(|cause| StoreError::Property {
-            property: property.to_owned(),
-            cause,
-        })?;
-        path.find(&root).ok_or_else(|| StoreError::MissingProperty {
-            key: remote.key.clone(),
-            property: property.to_owned(),
+        value_of(&document.0, remote, |root, property| {
+            Some(root.member(property)?.token_bytes())
         })
     }
 
@@ -136,6 +124,30 @@ fn read_path(mount: Option<&str>, version: KvVersion, key: &str) -> String {
             format!("{mount}/data/{rest}")
         }
     }
+}
+
+/// Returns the value that a remote reference asks for: the whole of it, or the property of a JSON
+/// object, which `exact` looks up before it is read as a path.
+pub(crate) fn value_of(
+    value: &SecretBytes,
+    remote: &RemoteRef,
+    exact: impl Fn(&Node<'_>, &str) -> Option<SecretBytes>,
+) -> Result<SecretBytes, StoreError> {
+    let Some(property) = remote.property.as_deref().filter(|text| !text.is_empty()) else {
+        return Ok(value.duplicate());
+    };
+    let root = parsed(value, remote)?;
+    if let Some(found) = exact(&root, property) {
+        return Ok(found);
+    }
+    let path = Path::parse(property).map_err(|cause| StoreError::Property {
+        property: property.to_owned(),
+        cause,
+    })?;
+    path.find(&root).ok_or_else(|| StoreError::MissingProperty {
+        key: remote.key.clone(),
+        property: property.to_owned(),
+    })
 }
 
 /// Parses a value that a property or `extract` looks into.

@@ -259,7 +259,7 @@ pub(super) fn inline(value: &Value) -> String {
         Value::Str(text) => quote::canonical(text, false),
         Value::Int(value) => value.to_string(),
         Value::Bool(value) => value.to_string(),
-        Value::Float(value) => go_float(*value),
+        Value::Float(value) => emit_float(*value),
         Value::Null => "null".to_owned(),
         Value::Raw(text) | Value::Time(text) => text.clone(),
         Value::Comment(_) => String::new(),
@@ -267,8 +267,10 @@ pub(super) fn inline(value: &Value) -> String {
     }
 }
 
-/// strconv.FormatFloat(value, 'g', -1, 64) with YAML's names for what is no number.
-fn go_float(value: f64) -> String {
+/// Returns a float as go-yaml writes it: `strconv.FormatFloat(value, 'g', -1, 64)`, with YAML's
+/// names for what is no number. An integral value looks like an integer.
+#[must_use]
+pub fn emit_float(value: f64) -> String {
     if value.is_nan() {
         return ".nan".to_owned();
     }

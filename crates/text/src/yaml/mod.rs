@@ -43,8 +43,9 @@ pub use crate::tree::{
 };
 pub use crate::value::{Scalar, Timestamp, Value};
 pub use edit::item_to_comment;
-pub use emit::{emit, emit_scalar};
+pub use emit::{emit, emit_float, emit_scalar};
 pub use expand::expand_alias;
+pub use quote::is_old_word;
 pub(crate) use resolve::resolve;
 pub use resolve::resolve_plain;
 

@@ -30,7 +30,7 @@ struct Analysis {
 pub(super) fn canonical(text: &str, flow: bool) -> String {
     let analysis = analyze(text);
     let is_string = matches!(resolve_plain(text), Scalar::Str(_));
-    if !is_string || text.contains('\n') || is_old_bool(text) || is_base_60(text) {
+    if !is_string || text.contains('\n') || is_old_word(text) {
         return double_quoted(text);
     }
     if if flow {
@@ -204,6 +204,13 @@ fn is_old_bool(text: &str) -> bool {
             | "Off"
             | "OFF"
     )
+}
+
+/// Returns whether a text is a string to go-yaml, yet a boolean or a base-60 number to readers of
+/// YAML 1.1, so that go-yaml's encoder puts it in quotes (sops-format.md 11.5).
+#[must_use]
+pub fn is_old_word(text: &str) -> bool {
+    is_old_bool(text) || is_base_60(text)
 }
 
 /// `^[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?$`
