@@ -208,7 +208,7 @@ fn check(document: &Document) -> Result<bool> {
         );
         let (expected, opened) = (expected.text(), opened.text());
         ensure!(
-            opened == expected,
+            with_comments_at_the_margin(&opened) == with_comments_at_the_margin(&expected),
             "sops prints ours otherwise:\n{opened}\nexpected:\n{expected}"
         );
         let (our_types, their_types) = (types(ours), types(&theirs.text()));
@@ -232,13 +232,24 @@ fn check(document: &Document) -> Result<bool> {
         String::from_utf8_lossy(&expected)
     );
     if document.seed.is_multiple_of(3) {
-        older_writes(&case, &source, ours.as_deref())?;
+        older_writes(&case, &source, ours.as_deref(), &theirs.stdout)?;
     }
     Ok(true)
 }
 
-/// sops 3.11.0 opens ours, and ours opens what it wrote (in JSON it takes every number for a float).
-fn older_writes(case: &Case<'_>, source: &[u8], ours: Option<&str>) -> Result<()> {
+/// Ours keeps a list in brackets, sops makes it a block: then its parser counts a comment behind the list to another
+/// level, and indents it otherwise.
+fn with_comments_at_the_margin(yaml: &str) -> String {
+    let lines = yaml.lines().map(|line| match line.trim_start() {
+        comment if comment.starts_with('#') => comment,
+        _ => line,
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// sops 3.11.0 opens ours where it opens what 3.13.3 wrote (in JSON it takes every number for a float, so the MAC over
+/// clear integers above 2^53 differs), and ours opens what it wrote.
+fn older_writes(case: &Case<'_>, source: &[u8], ours: Option<&str>, newer: &[u8]) -> Result<()> {
     let old = |verb: &str, bytes: &[u8]| case.run(originals::sops_3_11()?, verb, bytes);
     let theirs = old("encrypt", source)?;
     let expected = old("decrypt", &theirs.stdout)?;
@@ -249,7 +260,7 @@ fn older_writes(case: &Case<'_>, source: &[u8], ours: Option<&str>) -> Result<()
     if let Some(ours) = ours {
         let opened = old("decrypt", ours.as_bytes())?;
         ensure!(
-            opened.code == Some(0),
+            opened.code == Some(0) || old("decrypt", newer)?.code == opened.code,
             "3.11 decrypts ours: {}",
             opened.stderr
         );
