@@ -3,6 +3,8 @@
 //!
 //! `SELKIE_FULL=1` runs 2,500 documents, otherwise a sample of 100. A case that fails is made smaller before it is shown.
 
+#[path = "formats/compare.rs"]
+mod compare;
 #[path = "formats/document.rs"]
 mod document;
 
@@ -10,6 +12,7 @@ use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use compare::{canonical, with_comments_at_the_margin};
 use compat::counts::{everything, left_out, report};
 use compat::originals;
 use compat::program::{Finished, Program};
@@ -168,15 +171,10 @@ fn check(document: &Document) -> Result<bool> {
         folder.path().join(".sops.yaml"),
         document.config(RECIPIENTS),
     )?;
-    let suffix = match document.format {
-        Format::Dotenv => "env",
-        Format::Binary => "bin",
-        format => format.name(),
-    };
     let case = Case {
         document,
         folder,
-        name: format!("file.{suffix}"),
+        name: document.name(),
     };
     let source = document.source();
     let ours = case.encrypt(&source).context("ours encrypts")?;
@@ -235,16 +233,6 @@ fn check(document: &Document) -> Result<bool> {
         older_writes(&case, &source, ours.as_deref(), &theirs.stdout)?;
     }
     Ok(true)
-}
-
-/// Ours keeps a list in brackets, sops makes it a block: then its parser counts a comment behind the list to another
-/// level, and indents it otherwise.
-fn with_comments_at_the_margin(yaml: &str) -> String {
-    let lines = yaml.lines().map(|line| match line.trim_start() {
-        comment if comment.starts_with('#') => comment,
-        _ => line,
-    });
-    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// sops 3.11.0 opens ours where it opens what 3.13.3 wrote (in JSON it takes every number for a float, so the MAC over
@@ -306,15 +294,6 @@ fn tampering_shows(case: &Case<'_>, ours: &str) -> Result<()> {
         "ours and sops differ about a changed byte"
     );
     Ok(())
-}
-
-/// Returns a clear file in the layout of sops.
-fn canonical(format: Format, bytes: &[u8]) -> Result<Vec<u8>> {
-    if format == Format::Binary {
-        return Ok(bytes.to_vec());
-    }
-    let done = selkie_sops::convert(bytes, format, format, None)?;
-    Ok(done.expose().to_vec())
 }
 
 /// Returns the types of the encrypted leaves, in order, without that of the MAC.

@@ -151,6 +151,13 @@ impl Document {
         } else {
             let _ = writeln!(text, "  - age: {first}");
         }
+        text.push_str(&self.selection());
+        text
+    }
+
+    /// Returns the lines of the rule that say what is encrypted, and what the MAC covers.
+    pub(crate) fn selection(&self) -> String {
+        let mut text = String::new();
         if self.rule > 0 {
             let _ = writeln!(text, "    {}", RULES[self.rule]);
         }
@@ -158,6 +165,16 @@ impl Document {
             text.push_str("    mac_only_encrypted: true\n");
         }
         text
+    }
+
+    /// Returns a name for the file, by which sops knows the format.
+    pub(crate) fn name(&self) -> String {
+        let suffix = match self.format {
+            Format::Dotenv => "env",
+            Format::Binary => "bin",
+            format => format.name(),
+        };
+        format!("file.{suffix}")
     }
 
     /// Returns the file.

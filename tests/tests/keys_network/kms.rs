@@ -16,7 +16,7 @@ fn work(moto: &Moto) -> Result<Work> {
     ])
 }
 
-async fn symmetric_key(moto: &Moto) -> Result<String> {
+pub(crate) async fn symmetric_key(moto: &Moto) -> Result<String> {
     moto.create_key(&json!({})).await
 }
 

@@ -16,7 +16,7 @@ pub(crate) async fn start() -> Result<(OpenBao, String)> {
     Ok((bao, token))
 }
 
-fn uri(bao: &OpenBao) -> String {
+pub(crate) fn uri(bao: &OpenBao) -> String {
     format!("{}/v1/team/sops/keys/first", bao.url())
 }
 
