@@ -3,12 +3,16 @@
 use anyhow::Result;
 use selkie_sops::Format;
 
-/// Returns a clear file in the layout of sops.
+/// Returns a clear file in the layout of sops, YAML [`with_comments_at_the_margin`].
 pub(crate) fn canonical(format: Format, bytes: &[u8]) -> Result<Vec<u8>> {
     if format == Format::Binary {
         return Ok(bytes.to_vec());
     }
     let done = selkie_sops::convert(bytes, format, format, None)?;
+    if format == Format::Yaml {
+        let text = std::str::from_utf8(done.expose())?;
+        return Ok(with_comments_at_the_margin(text).into_bytes());
+    }
     Ok(done.expose().to_vec())
 }
 
