@@ -20,6 +20,12 @@ pub(crate) struct ConfigFile {
 }
 
 impl ConfigFile {
+    /// Returns whether a new file gets a whole-file MAC.
+    pub(crate) fn asks_whole_mac(&self, file: &Path) -> bool {
+        let relative = self.relative(file).to_string_lossy();
+        self.config.asks_whole_mac(&relative)
+    }
+
     /// Returns an absolute path as the rules see it: without the folder of the config, where it is
     /// below that (sops-format.md 17.2).
     pub(crate) fn relative<'f>(&self, file: &'f Path) -> &'f Path {

@@ -111,6 +111,7 @@ pub(crate) fn rewrite(
     let plan = EncryptPlan {
         selection: file.selection().clone().even_if_nothing_matches(),
         mac_only_encrypted: file.mac_only_encrypted(),
+        whole_mac: file.has_whole_mac(),
         ..plan
     };
     match encrypt(file.plain(), shape, &plan)? {

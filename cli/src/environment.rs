@@ -48,6 +48,10 @@ pub(crate) struct Environment {
     pub(crate) has_gpg_terminal: bool,
     /// The `keys.txt` of the user's configuration folder, if the folder is known.
     pub(crate) user_keys: Option<PathBuf>,
+    /// `SELKIE_REQUIRE_WHOLE_MAC`: anything but nothing, `0`, `false` and `no`.
+    pub(crate) require_whole_mac: bool,
+    /// The user's own configuration of Selkie, if its folder is known.
+    pub(crate) user_config: Option<PathBuf>,
     /// Variables that are set, that sops would use and that are not supported yet.
     pub(crate) unsupported_recipients: Vec<&'static str>,
 }
@@ -74,6 +78,10 @@ impl Environment {
             present.collect()
         };
         Self {
+            require_whole_mac: text("SELKIE_REQUIRE_WHOLE_MAC")
+                .is_some_and(|text| !matches!(&*text.to_ascii_lowercase(), "0" | "false" | "no")),
+            user_config: configuration_folder(&path)
+                .map(|folder| folder.join("selkie/config.yaml")),
             age_recipients: text("SOPS_AGE_RECIPIENTS"),
             config: path("SOPS_CONFIG"),
             age_key: text("SOPS_AGE_KEY").map(SecretString::new),

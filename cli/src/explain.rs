@@ -7,7 +7,8 @@ use selkie_seal::manifest::SealManifestError;
 use selkie_sops::manifest::ManifestError;
 use selkie_sops::{
     AddClearError, AlreadyEncrypted, ConvertError, DecryptError, EditError, EncryptError,
-    ExtractError, GroupError, KeyKind, NoDataKey, RekeyError, SelectionError, SetError, TreeError,
+    ExtractError, GroupError, KeyKind, MacError, NoDataKey, RekeyError, SelectionError, SetError,
+    TreeError, WholeMacError,
 };
 use selkie_text::yaml::ParseError;
 
@@ -91,6 +92,7 @@ pub(crate) fn forgotten(found: &AlreadyEncrypted, file: &str) -> Failure {
 pub(crate) fn add_clear(error: &AddClearError, keys: &Keys) -> Failure {
     match error {
         AddClearError::Open(error) => decrypt(error, keys),
+        AddClearError::Mac(MacError::Whole(cause)) => whole_mac(cause),
         AddClearError::Mac(_) => Failure::new(Kind::Mac, error),
         AddClearError::Tree(error) => tree(error, Kind::Encrypt),
         AddClearError::Random(_) => Failure::new(Kind::Other, error),
@@ -103,6 +105,7 @@ pub(crate) fn decrypt(error: &DecryptError, keys: &Keys) -> Failure {
         DecryptError::Parse(error) => parse(error),
         DecryptError::Tree(error) => tree(error, Kind::Decrypt),
         DecryptError::NoDataKey(cause) => no_data_key(cause, keys),
+        DecryptError::Mac(MacError::Whole(cause)) => whole_mac(cause),
         DecryptError::Mac(_) => Failure::new(Kind::Mac, error).hint(
             "look at what changed since the last good version (git diff);\n\
              --ignore-mac opens the file all the same",
@@ -114,6 +117,22 @@ pub(crate) fn decrypt(error: &DecryptError, keys: &Keys) -> Failure {
             Failure::new(Kind::Unwritable, error)
         }
         _ => Failure::new(Kind::Decrypt, error),
+    }
+}
+
+fn whole_mac(error: &WholeMacError) -> Failure {
+    let failure = Failure::new(Kind::Mac, error);
+    match error {
+        WholeMacError::Absent => failure.hint(
+            "compare it with the last version that had one (git log -p). Only if you trust it as it \
+             is: run\n`selkie encrypt --whole-mac FILE` once without the demand \
+             (SELKIE_REQUIRE_WHOLE_MAC, selkie/config.yaml)",
+        ),
+        WholeMacError::Newer(_) => failure,
+        _ => failure.hint(
+            "look at what changed since the last good version (git diff);\n\
+             --ignore-mac opens the file all the same, unless you demand a whole-file MAC",
+        ),
     }
 }
 

@@ -11,7 +11,7 @@ use selkie_keys::pgp::{Gpg, GpgSettings};
 use selkie_keys::prompt::Prompt;
 use selkie_keys::vault_transit::VaultTransit;
 use selkie_keys::{KeyContext, KeySources, Remembered};
-use selkie_sops::{DataKeySource, KeyEntry, KeyKind, KeySpec, UnwrapError};
+use selkie_sops::{DataKeySource, DecryptOptions, KeyEntry, KeyKind, KeySpec, UnwrapError};
 use zeroize::Zeroizing;
 
 use crate::environment::Environment;
@@ -26,11 +26,12 @@ pub(crate) struct Clients {
     prompt: Arc<dyn Prompt>,
     gpg: Arc<Gpg>,
     services: Services,
+    opening: DecryptOptions,
 }
 
 impl Clients {
-    /// Makes the clients; reads no file, runs no command and opens no connection. `given` are the keys
-    /// that flags and variables name.
+    /// Makes the clients; reads no file but the user's configuration, runs no command and opens no
+    /// connection. `given` are the keys that flags and variables name.
     pub(crate) fn new(environment: &Environment, given: &[KeySpec]) -> Result<Arc<Self>, Failure> {
         Self::with(environment, given, Unnamed::Refused)
     }
@@ -52,6 +53,7 @@ impl Clients {
         Ok(Arc::new(Self {
             gpg: Arc::new(gpg(environment, &prompt)),
             services: Services::new(&environment.services, given, unnamed)?,
+            opening: environment.opening()?,
             prompt,
         }))
     }
@@ -102,6 +104,11 @@ impl Keys {
     /// Says, a line each, where age identities were looked for and what was found.
     pub(crate) fn places(&self) -> String {
         self.identities.places()
+    }
+
+    /// Returns how files are opened: with what the user demands of them.
+    pub(crate) fn opening(&self) -> DecryptOptions {
+        self.clients.opening.clone()
     }
 
     fn sources(&self) -> KeySources<'_> {

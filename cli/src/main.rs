@@ -10,6 +10,7 @@ mod certificate_source;
 mod cluster;
 mod commands;
 mod config_file;
+mod demands;
 mod document;
 mod editor;
 mod environment;

@@ -89,6 +89,10 @@ pub(crate) struct KeyFlags {
     /// Let the MAC cover encrypted values only, so that the rest may be edited
     #[arg(long)]
     pub(crate) mac_only_encrypted: bool,
+    /// Add a MAC over the whole file, which sops passes over and Selkie checks: keys, types,
+    /// comments and metadata as well; to a file that is encrypted already, too
+    #[arg(long)]
+    pub(crate) whole_mac: bool,
 }
 
 /// How one file is encrypted.
@@ -100,6 +104,8 @@ pub(crate) struct Plan {
     pub(crate) threshold: Option<usize>,
     pub(crate) selection: Selection,
     pub(crate) mac_only_encrypted: bool,
+    /// Whether the file gets a whole-file MAC.
+    pub(crate) whole_mac: bool,
     /// What the user should look at.
     pub(crate) warnings: Vec<String>,
 }
@@ -220,6 +226,8 @@ impl<'a> Planner<'a> {
             selection,
             mac_only_encrypted: self.flags.mac_only_encrypted
                 || rule.is_some_and(|rule| rule.mac_only_encrypted),
+            whole_mac: self.flags.whole_mac
+                || file.as_ref().is_some_and(|file| file.asks_whole_mac(&path)),
             warnings: not_used.iter().map(|path| misnamed(path)).collect(),
         })
     }

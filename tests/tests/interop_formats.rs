@@ -128,6 +128,7 @@ impl Case<'_> {
             threshold: rule.threshold,
             selection: rule.selection.clone().unwrap_or_default(),
             mac_only_encrypted: rule.mac_only_encrypted,
+            whole_mac: false,
             now: jiff::Timestamp::now(),
         };
         let done = match self.document.format {

@@ -169,6 +169,7 @@ fn by_us(format: Format, text: &str) -> Result<String> {
         threshold: None,
         selection: Selection::default(),
         mac_only_encrypted: false,
+        whole_mac: false,
         now: now(),
     };
     match encrypt(text, format, &plan)? {

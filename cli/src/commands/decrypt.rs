@@ -222,7 +222,7 @@ impl Decrypt {
         }
         let options = DecryptOptions {
             ignore_mac: self.ignore_mac,
-            ..DecryptOptions::default()
+            ..keys.opening()
         };
         let text = input.text()?;
         let failed = |error| explain::decrypt(&error, keys);

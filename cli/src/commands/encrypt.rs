@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use selkie_keys::master_key;
 use selkie_secret::SecretBytes;
 use selkie_sops::{
-    AddClearOptions, AlreadyEncrypted, EncryptPlan, Encrypted, Encryption, Format, KeySpec,
-    MasterKey, Selection, add_clear,
+    AddClearOptions, AlreadyEncrypted, Edited, EncryptPlan, Encrypted, Encryption, Format, KeySpec,
+    MasterKey, OpenFile, Selection, add_clear,
 };
 
 use crate::batch::{Batch, Destination, Request, format_of};
@@ -191,6 +191,12 @@ impl Encrypt {
                 destination.write(ui, &input, written, true, Secrecy::Sealed)?;
                 Ok(report("encrypted", &encrypted, warnings, &input))
             }
+            Encryption::AlreadyEncrypted(found)
+                if found.clear.is_empty() && self.keys.whole_mac =>
+            {
+                let keys = Keys::collect(environment, clients);
+                self.add_whole_mac(ui, &keys, &input, from, destination)
+            }
             Encryption::AlreadyEncrypted(found) if found.clear.is_empty() => {
                 destination.write(ui, &input, input.bytes(), false, Secrecy::Sealed)?;
                 Ok(Report {
@@ -206,6 +212,35 @@ impl Encrypt {
                 self.add(ui, keys, &input, &found, source, destination)
             }
         }
+    }
+
+    /// Gives a file that is encrypted already a whole-file MAC.
+    fn add_whole_mac(
+        &self,
+        ui: &Ui,
+        keys: &Keys,
+        input: &Input,
+        format: Format,
+        destination: &Destination,
+    ) -> Result<Report, Failure> {
+        let file = OpenFile::open(input.text()?, format, keys, &keys.opening())
+            .map_err(|error| explain::decrypt(&error, keys))?;
+        let text = match file.with_whole_mac() {
+            Ok(Edited::Changed(text)) => Some(text),
+            Ok(Edited::Unchanged) => None,
+            Err(error) => return Err(explain::encrypt(&error)),
+        };
+        let bytes = text.as_ref().map_or(input.bytes(), |text| text.as_bytes());
+        destination.write(ui, input, bytes, text.is_some(), Secrecy::Sealed)?;
+        Ok(Report {
+            action: match text {
+                Some(_) => "whole-mac-added",
+                None => "already-encrypted",
+            },
+            counts: Vec::new(),
+            warnings: input.hard_link_warning().into_iter().collect(),
+            note: None,
+        })
     }
 
     fn add(
@@ -224,6 +259,7 @@ impl Encrypt {
         let options = AddClearOptions {
             now: Timestamp::now(),
             ignore_mac: self.ignore_mac,
+            require_whole_mac: keys.opening().require_whole_mac,
         };
         let encrypted = add_clear(
             input.text()?,
@@ -245,6 +281,7 @@ impl Plan {
             threshold: None,
             selection: Selection::default(),
             mac_only_encrypted: false,
+            whole_mac: false,
             warnings: Vec::new(),
         }
     }
@@ -285,6 +322,7 @@ impl Plan {
             threshold: self.threshold,
             selection: self.selection.clone(),
             mac_only_encrypted: self.mac_only_encrypted,
+            whole_mac: self.whole_mac,
             now,
         };
         Ok(match format {

@@ -6,7 +6,7 @@ use selkie_text::yaml::{self, Edits, NodeId, Stream};
 
 use crate::cipher::{Cipher, Ivs, Kind};
 use crate::data_key;
-use crate::decrypt::DecryptError;
+use crate::decrypt::{DecryptError, DecryptOptions};
 use crate::encrypt::{Encrypted, encrypt_value};
 use crate::format::Format;
 use crate::keys::{DataKeySource, RandomError};
@@ -15,6 +15,7 @@ use crate::metadata::{self, Metadata};
 use crate::open::{self, Opened};
 use crate::rfc3339;
 use crate::tree::{self, TreeError};
+use crate::whole_mac::{self, WholeMacError, Without};
 
 /// How forgotten leaves are added.
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +24,8 @@ pub struct AddClearOptions {
     pub now: jiff::Timestamp,
     /// Adds though the MAC does not confirm the rest of the file, and confirms it all anew.
     pub ignore_mac: bool,
+    /// Refuses a file without a whole-file MAC, and checks it even where `ignore_mac` is set.
+    pub require_whole_mac: bool,
 }
 
 /// Why nothing was added.
@@ -89,6 +92,7 @@ pub fn add_clear(
     let mut before = Mac::new(metadata.mac_only_encrypted);
     let mut after = before.clone();
     let aliased: HashSet<NodeId> = stream.nodes().filter_map(|(_, node)| node.target).collect();
+    let mut without = Without::default();
     let (mut values, mut comments) = (0, 0);
     tree::walk(&stream, &metadata.selection, |leaf| {
         match open::open(&stream, &leaf, &cipher).map_err(DecryptError::from)? {
@@ -108,6 +112,7 @@ pub fn add_clear(
                     });
                 }
                 after.add(&value, true);
+                without.scalars.insert(node);
                 encrypt_value(
                     &stream, node, &value, leaf.aad, &cipher, &mut ivs, &mut edits,
                 )?;
@@ -122,6 +127,7 @@ pub fn add_clear(
                         return Err(AddClearError::MarkerMatchesCiphertext { line: leaf.line() });
                     }
                     yaml::set_comment(&stream, &mut edits, comment, &token);
+                    without.comments.insert(comment.span.start);
                     comments += 1;
                 }
             }
@@ -132,14 +138,27 @@ pub fn add_clear(
     if !options.ignore_mac {
         open::check_mac(&metadata, &cipher, &before.finish()).map_err(AddClearError::Mac)?;
     }
+    let whole = match &metadata.whole_mac {
+        None if options.require_whole_mac => Err(WholeMacError::Absent),
+        Some(stored) if options.require_whole_mac || !options.ignore_mac => {
+            whole_mac::compare(&stream, stored, &key, &without)
+        }
+        _ => Ok(()),
+    };
+    whole.map_err(|error| AddClearError::Mac(error.into()))?;
     let now = rfc3339::of(options.now);
     let mac = cipher.encrypt(after.finish().as_bytes(), &now, Kind::Str, &mut ivs)?;
     metadata::set_mac(&stream, &mut edits, &mac, &now).map_err(DecryptError::from)?;
     let mut text = edits.try_apply(source)?;
+    let mut text = std::mem::take(&mut *text);
+    if metadata.whole_mac.is_some() {
+        text = whole_mac::seal(text, format.syntax(), &key)
+            .map_err(|error| AddClearError::SelfCheck(error.to_string()))?;
+    }
     read_back(&text, format, &cipher)
         .map_err(|error| AddClearError::SelfCheck(error.to_string()))?;
     Ok(Encrypted {
-        text: std::mem::take(&mut *text),
+        text,
         values,
         comments,
     })
@@ -171,5 +190,7 @@ fn read_back(text: &str, format: Format, cipher: &Cipher<'_>) -> Result<(), Decr
         Ok::<(), DecryptError>(())
     })?;
     open::check_mac(&metadata, cipher, &mac.finish())?;
+    let options = DecryptOptions::default();
+    whole_mac::check(&stream, &metadata, cipher, &options).map_err(open::MacError::from)?;
     Ok(())
 }

@@ -12,10 +12,11 @@ use crate::format::Format;
 use crate::keys::{DataKey, DataKeySource};
 use crate::mac::Mac;
 use crate::metadata::{self, Metadata, NewMetadata};
-use crate::open::{self, Opened};
+use crate::open::{self, MacError, Opened};
 use crate::rfc3339;
 use crate::tree::{self, SOPS_KEY, What};
 use crate::value::Value;
+use crate::whole_mac;
 
 /// The key of the value, and its additional authenticated data.
 const DATA_KEY: &str = "data";
@@ -60,6 +61,7 @@ pub fn encrypt_binary_as(
         mac: &mac,
         selection: None,
         mac_only_encrypted: false,
+        whole_mac: plan.whole_mac,
     }
     .to_value(to.syntax());
     if to.syntax() != Syntax::Json {
@@ -67,7 +69,9 @@ pub fn encrypt_binary_as(
             true => String::new(),
             false => cipher.encrypt(bytes, DATA_AAD, Kind::Str, &mut ivs)?,
         };
-        return in_frame(token, to, &block).map(Encryption::Encrypted);
+        let mut encrypted = in_frame(token, to, &block)?;
+        encrypted.text = whole_mac::seal(encrypted.text, to.syntax(), &key)?;
+        return Ok(Encryption::Encrypted(encrypted));
     }
     let empty = text::Value::Str(String::new());
     let frame = text::Value::Map(vec![
@@ -84,7 +88,10 @@ pub fn encrypt_binary_as(
         true => String::new(),
         false => cipher.encrypt(bytes, DATA_AAD, Kind::Str, &mut ivs)?,
     };
-    let text = [before, "\"", &token, "\"", after].concat();
+    let mut text = [before, "\"", &token, "\"", after].concat();
+    if plan.whole_mac {
+        text = whole_mac::seal(text, to.syntax(), &key)?;
+    }
     Ok(Encryption::Encrypted(Encrypted {
         text,
         values: usize::from(!bytes.is_empty()),
@@ -162,6 +169,7 @@ pub(crate) fn open_binary(
     if !options.ignore_mac {
         open::check_mac(metadata, cipher, &mac.finish())?;
     }
+    whole_mac::check(stream, metadata, cipher, options).map_err(MacError::from)?;
     Ok(SecretBytes::new(std::mem::take(&mut *found)))
 }
 

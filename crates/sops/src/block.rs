@@ -8,6 +8,7 @@ use crate::keys::{KeyEntry, KeyKind};
 use crate::metadata::{self, FORMAT_VERSION, INDENT, MetadataError};
 use crate::metadata_tree::{Meta, What};
 use crate::tree;
+use crate::whole_mac;
 
 /// The block of a document, as a tree that is written as it stood.
 #[derive(Clone)]
@@ -95,6 +96,12 @@ impl Block {
                 self.set("shamir_threshold", Some(Value::Int(threshold)));
             }
         }
+    }
+
+    /// Makes a place for a whole-file MAC.
+    pub(crate) fn ask_whole_mac(&mut self) {
+        let place = Value::Str(whole_mac::PLACEHOLDER.to_owned());
+        self.set(whole_mac::FIELD, Some(place));
     }
 
     fn has(&self, name: &str) -> bool {

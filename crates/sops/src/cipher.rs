@@ -109,6 +109,10 @@ impl<'k> Cipher<'k> {
         Self { key, aead }
     }
 
+    pub(crate) fn key(&self) -> &DataKey {
+        self.key
+    }
+
     /// Encrypts `plaintext` under `aad` and a fresh IV, and returns the `ENC[..]` text; the one of
     /// before where `ivs` has it.
     pub(crate) fn encrypt(

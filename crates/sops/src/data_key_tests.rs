@@ -64,6 +64,7 @@ fn metadata(groups: Vec<Vec<KeyEntry>>, threshold: usize) -> Metadata {
         threshold,
         last_modified: String::new(),
         mac: String::new(),
+        whole_mac: None,
         selection: Selection::default(),
         mac_only_encrypted: false,
         version: String::new(),

@@ -22,6 +22,7 @@ use crate::restore::{self, Unwritable};
 use crate::selection::Selection;
 use crate::tree::{self, SOPS_KEY, TreeError, What};
 use crate::value::{self, Value};
+use crate::whole_mac;
 
 /// How a file is decrypted.
 #[derive(Debug, Clone, Default)]
@@ -32,6 +33,8 @@ pub struct DecryptOptions {
     pub order: Option<DecryptionOrder>,
     /// Refuses a file without a version of three numbers, as sops's command does (7.3).
     pub require_version: bool,
+    /// Refuses a file without a whole-file MAC, and checks it even where `ignore_mac` is set.
+    pub require_whole_mac: bool,
 }
 
 /// A decrypted file.
@@ -276,6 +279,7 @@ pub(crate) fn plain_edits(
     if !options.ignore_mac {
         open::check_mac(metadata, cipher, &mac.finish())?;
     }
+    whole_mac::check(stream, metadata, cipher, options).map_err(MacError::from)?;
     if is_yaml {
         restore_elements(stream, &mut edits, &elements);
     } else {

@@ -26,6 +26,7 @@ use crate::rfc3339;
 use crate::selection::Selection;
 use crate::stash::Stash;
 use crate::tree::{self, TreeError, What};
+use crate::whole_mac;
 
 /// An encrypted file whose data key is unwrapped and whose clear text is at hand.
 ///
@@ -303,6 +304,7 @@ impl OpenText<'_> {
             threshold: None,
             selection: self.file.metadata.selection.clone(),
             mac_only_encrypted: self.file.metadata.mac_only_encrypted,
+            whole_mac: false,
             now: options.now,
         };
         let format = self.file.format;
@@ -412,8 +414,8 @@ fn tokens(text: &str, format: Format, selection: &Selection) -> Result<Vec<Token
     Ok(tokens)
 }
 
-/// Writes `mac` and `lastmodified` anew into every metadata block of a text whose values are all
-/// encrypted under the cipher's key.
+/// Writes `mac`, `lastmodified` and, where it is there, the whole-file MAC anew into every metadata
+/// block of a text whose values are all encrypted under the cipher's key.
 pub(crate) fn sign(
     text: &str,
     format: Format,
@@ -441,7 +443,11 @@ pub(crate) fn sign(
     let mut edits = Edits::new();
     metadata::set_mac(&stream, &mut edits, &mac, &now).map_err(|error| failed(&error))?;
     let mut text = edits.try_apply(text).map_err(|error| failed(&error))?;
-    Ok(std::mem::take(&mut *text))
+    let text = std::mem::take(&mut *text);
+    match metadata.whole_mac {
+        Some(_) => whole_mac::seal(text, format.syntax(), cipher.key()),
+        None => Ok(text),
+    }
 }
 
 fn seal_mac(mac: &str, now: &str, cipher: &Cipher<'_>) -> Result<String, RandomError> {

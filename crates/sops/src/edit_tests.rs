@@ -17,6 +17,7 @@ fn encrypted(plain: &str, settings: &SelectionSettings) -> String {
         threshold: None,
         selection: settings.compile().unwrap().unwrap_or_default(),
         mac_only_encrypted: false,
+        whole_mac: false,
         now: at(0),
     };
     match encrypt::encrypt(plain, Format::Yaml, &plan).unwrap() {

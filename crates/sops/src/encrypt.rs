@@ -24,6 +24,7 @@ use crate::rfc3339;
 use crate::selection::Selection;
 use crate::tree::{self, TreeError, What};
 use crate::value::Value;
+use crate::whole_mac;
 
 /// How a clear file is to be encrypted.
 pub struct EncryptPlan<'a> {
@@ -36,6 +37,8 @@ pub struct EncryptPlan<'a> {
     pub selection: Selection,
     /// Whether the MAC covers encrypted leaves only.
     pub mac_only_encrypted: bool,
+    /// Whether the file gets a whole-file MAC (docs/format.md), which no program but Selkie checks.
+    pub whole_mac: bool,
     /// The time written as `lastmodified`.
     pub now: jiff::Timestamp,
 }
@@ -405,8 +408,12 @@ fn encrypt_stream(stream: &Stream<'_>, plan: &EncryptPlan<'_>) -> Result<Encrypt
     } else {
         edits.try_apply(&text)?
     };
+    let mut text = std::mem::take(&mut *text);
+    if plan.whole_mac {
+        text = whole_mac::seal(text, stream.syntax(), &key)?;
+    }
     Ok(Encrypted {
-        text: std::mem::take(&mut *text),
+        text,
         values,
         comments,
     })
@@ -503,6 +510,7 @@ fn append_metadata(
         mac: &mac,
         selection: Some(&plan.selection),
         mac_only_encrypted: plan.mac_only_encrypted,
+        whole_mac: plan.whole_mac,
     }
     .to_value(stream.syntax());
     metadata::append(stream, edits, &block, metadata::INDENT)?;

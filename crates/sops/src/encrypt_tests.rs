@@ -56,6 +56,7 @@ fn plan(setting: &str, text: &str) -> EncryptPlan<'static> {
         threshold: None,
         selection: settings.compile().unwrap().unwrap(),
         mac_only_encrypted: false,
+        whole_mac: false,
         now: "2026-01-02T03:04:05Z".parse().unwrap(),
     }
 }
@@ -361,6 +362,7 @@ fn clear_values_that_an_alias_repeats_and_odd_blocks_are_refused() {
     let options = crate::AddClearOptions {
         now: "2026-01-02T03:04:05Z".parse().unwrap(),
         ignore_mac: false,
+        require_whole_mac: false,
     };
     let text = encrypted("a: x\n", &all()).text;
     let added = text.replace("sops:\n", "b: &b y\nc_unencrypted: *b\nsops:\n");
@@ -446,6 +448,7 @@ fn add_options() -> crate::AddClearOptions {
     crate::AddClearOptions {
         now: "2026-01-02T03:04:05Z".parse().unwrap(),
         ignore_mac: false,
+        require_whole_mac: false,
     }
 }
 

@@ -13,6 +13,7 @@ fn plan() -> EncryptPlan<'static> {
         threshold: None,
         selection: Selection::default(),
         mac_only_encrypted: false,
+        whole_mac: false,
         now: jiff::Timestamp::UNIX_EPOCH,
     }
 }
@@ -102,6 +103,7 @@ fn clear_values_are_added_in_every_format() {
     let options = AddClearOptions {
         now: jiff::Timestamp::UNIX_EPOCH,
         ignore_mac: false,
+        require_whole_mac: false,
     };
     for (format, source, from, to) in [
         (

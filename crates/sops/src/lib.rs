@@ -50,6 +50,7 @@ mod stash;
 mod status;
 mod tree;
 mod value;
+mod whole_mac;
 
 pub use add_clear::{AddClearError, AddClearOptions, add_clear};
 pub use binary::{decrypt_binary, encrypt_binary, encrypt_binary_as};
@@ -84,3 +85,4 @@ pub use set::{JsonOptions, NewValue, NewValueError, SetError, SetOptions};
 pub use shamir::ShamirError;
 pub use status::{FileStatus, status};
 pub use tree::TreeError;
+pub use whole_mac::{FilePart, WholeMacError};

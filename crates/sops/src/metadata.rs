@@ -12,6 +12,7 @@ use crate::metadata_tree::{DOTENV_PREFIX, Meta, What};
 use crate::rfc3339;
 use crate::selection::{Selection, SelectionSettings};
 use crate::tree::{self, SOPS_KEY};
+use crate::whole_mac;
 
 /// The version of sops whose format is written.
 pub const FORMAT_VERSION: &str = "3.13.3";
@@ -81,6 +82,8 @@ pub(crate) struct Metadata {
     pub(crate) last_modified: String,
     /// The encrypted MAC; empty when the file has none.
     pub(crate) mac: String,
+    /// `selkie_mac`, if the field is there.
+    pub(crate) whole_mac: Option<String>,
     pub(crate) selection: Selection,
     pub(crate) mac_only_encrypted: bool,
     /// The version of the program that encrypted the file; may be empty.
@@ -94,6 +97,7 @@ pub(crate) struct Block {
     pub(crate) document: usize,
     pub(crate) mac: Option<NodeId>,
     pub(crate) last_modified: Option<NodeId>,
+    pub(crate) whole_mac: Option<NodeId>,
 }
 
 impl Metadata {
@@ -154,6 +158,7 @@ impl Metadata {
             threshold,
             last_modified,
             mac: text(&meta, "mac")?.unwrap_or_default(),
+            whole_mac: text(&meta, whole_mac::FIELD)?,
             selection,
             mac_only_encrypted,
             version,
@@ -188,7 +193,8 @@ fn is_semantic(version: &str) -> bool {
     core.split('.').count() == 3 && core.split('.').all(number)
 }
 
-fn is_signed(stream: &Stream<'_>) -> Result<bool, MetadataError> {
+/// Returns whether the first block has the mark of [`signed_by_style`].
+pub(crate) fn is_signed(stream: &Stream<'_>) -> Result<bool, MetadataError> {
     if stream.syntax() != Syntax::Yaml {
         return Ok(false);
     }
@@ -217,26 +223,27 @@ fn text(meta: &Meta, name: &str) -> Result<Option<String>, MetadataError> {
 pub(crate) fn blocks(stream: &Stream<'_>) -> Result<Vec<Block>, MetadataError> {
     let mut blocks = Vec::new();
     for document in 0..stream.documents().len() {
-        let (mac, last_modified) = match stream.syntax() {
+        let (mac, last_modified, whole_mac) = match stream.syntax() {
             Syntax::Dotenv => {
                 let Some(root) = stream.documents()[document].root else {
                     continue;
                 };
                 let of = |name: &str| tree::member(stream, root, &format!("{DOTENV_PREFIX}{name}"));
-                (of("mac"), of("lastmodified"))
+                (of("mac"), of("lastmodified"), of(whole_mac::FIELD))
             }
             _ => {
                 let Some(node) = find(stream, document)? else {
                     continue;
                 };
                 let of = |name| member(stream, node, name);
-                (of("mac"), of("lastmodified"))
+                (of("mac"), of("lastmodified"), of(whole_mac::FIELD))
             }
         };
         blocks.push(Block {
             document,
             mac,
             last_modified,
+            whole_mac,
         });
     }
     Ok(blocks)
@@ -288,6 +295,8 @@ pub(crate) struct NewMetadata<'m> {
     /// `None` writes none: the binary store (13).
     pub(crate) selection: Option<&'m Selection>,
     pub(crate) mac_only_encrypted: bool,
+    /// Leaves a place for the whole-file MAC.
+    pub(crate) whole_mac: bool,
 }
 
 impl NewMetadata<'_> {
@@ -316,6 +325,10 @@ impl NewMetadata<'_> {
         }
         if self.mac_only_encrypted {
             fields.push(("mac_only_encrypted".to_owned(), yaml::Value::Bool(true)));
+        }
+        if self.whole_mac {
+            let place = string(whole_mac::PLACEHOLDER);
+            fields.push((whole_mac::FIELD.to_owned(), place));
         }
         let version = match syntax {
             // The mark of signed_by_style.
@@ -631,6 +644,7 @@ mod tests {
             mac: "ENC[m]",
             selection: Some(&Selection::default()),
             mac_only_encrypted: true,
+            whole_mac: true,
         }
         .to_value(Syntax::Yaml);
         let yaml::Value::Map(fields) = value else {
@@ -644,6 +658,7 @@ mod tests {
                 "lastmodified",
                 "mac",
                 "mac_only_encrypted",
+                "selkie_mac",
                 "unencrypted_suffix",
                 "version"
             ]

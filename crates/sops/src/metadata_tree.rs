@@ -40,10 +40,18 @@ impl Meta {
     /// Reads the metadata where sops looks for it: in the first document, in the section `[sops]`, in
     /// the keys that begin with `sops_`. `None` when there is nothing of the kind.
     pub(crate) fn of(stream: &Stream<'_>) -> Result<Option<Self>, MetadataError> {
+        Self::of_document(stream, 0)
+    }
+
+    /// Reads the block of any document; those after the first have copies that nobody reads.
+    pub(crate) fn of_document(
+        stream: &Stream<'_>,
+        document: usize,
+    ) -> Result<Option<Self>, MetadataError> {
         if stream.syntax() == Syntax::Dotenv {
             return dotenv(stream);
         }
-        let Some(node) = metadata::find(stream, 0)? else {
+        let Some(node) = metadata::find(stream, document)? else {
             return Ok(None);
         };
         if stream.syntax() == Syntax::Ini {

@@ -9,6 +9,7 @@ use crate::metadata::Metadata;
 use crate::selection::Selection;
 use crate::tree::{self, Leaf, TreeError, What};
 use crate::value::Value;
+use crate::whole_mac::WholeMacError;
 
 /// What an encrypted text starts with, whole or damaged.
 const ENCRYPTED_PREFIX: &str = "ENC[AES256_GCM,";
@@ -126,7 +127,7 @@ fn open_comment<'w>(
 }
 
 /// Why the stored MAC does not confirm the tree.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MacError {
     /// The field is empty or absent.
@@ -141,6 +142,9 @@ pub enum MacError {
          (or sops 3.13.2 wrote comments inside lists, see its issue 2243)"
     )]
     Mismatch,
+    /// The whole-file MAC, which the file has or the user demands, does not confirm it.
+    #[error(transparent)]
+    Whole(#[from] WholeMacError),
 }
 
 /// Compares the stored MAC with the one of the opened tree.

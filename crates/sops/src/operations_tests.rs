@@ -41,6 +41,7 @@ fn encrypted(format: Format, plain: &str) -> String {
         threshold: None,
         selection: Selection::default(),
         mac_only_encrypted: false,
+        whole_mac: false,
         now: time(0),
     };
     match encrypt(plain, format, &plan).unwrap() {
@@ -108,6 +109,7 @@ fn bytes_that_are_no_text_are_edited_too() {
         threshold: None,
         selection: Selection::default(),
         mac_only_encrypted: false,
+        whole_mac: false,
         now: time(0),
     };
     let Ok(Encryption::Encrypted(before)) = binary::encrypt_binary(b"\xff\0\n", &plan) else {

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use crate::block::Block;
 use crate::cipher::{Cipher, Ivs, Kind};
 use crate::data_key::{self, GroupError, Wrapped};
-use crate::decrypt::{self, DecryptError};
+use crate::decrypt::{self, DecryptError, DecryptOptions};
 use crate::edit::{self, OpenFile};
 use crate::encrypt::EncryptError;
 use crate::format::Format;
@@ -17,9 +17,10 @@ use crate::key_spec::KeySpec;
 use crate::keys::{DataKey, KeyEntry, KeyKind, MasterKey, WrapError};
 use crate::mac::Mac;
 use crate::metadata::{self, Metadata, MetadataError};
-use crate::open::{self, OpenError, Opened};
+use crate::open::{self, MacError, OpenError, Opened};
 use crate::selection::Selection;
 use crate::tree::{self, TreeError, What};
+use crate::whole_mac;
 
 /// Gives the master key that a spec names.
 pub type MasterKeyOf<'a> = dyn Fn(&KeySpec) -> Result<Box<dyn MasterKey>, WrapError> + 'a;
@@ -369,20 +370,44 @@ impl OpenFile<'_> {
         // Unless a value changed, the MAC and its time stay as they are.
         let text = if renewed {
             edit::sign(&text, format, &cipher, now)?
+        } else if self.whole_mac_holds()? {
+            whole_mac::seal(text, format.syntax(), key)?
         } else {
+            // Opened though its MACs do not confirm it: it must not become a file that they confirm.
             text
         };
-        let failed = |error: DecryptError| EncryptError::SelfCheck(error.to_string());
-        let before = opened(self.source, format, &Cipher::new(&self.key), true).map_err(failed)?;
-        let ignore_mac = self.ignore_mac && !renewed;
-        if opened(&text, format, &cipher, ignore_mac).map_err(failed)? != before {
-            return Err(EncryptError::SelfCheck("other values".to_owned()).into());
-        }
+        self.check_same(&text, &cipher, self.ignore_mac && !renewed)?;
         Ok(Rekeyed {
             text,
             changes,
             renewed,
         })
+    }
+
+    /// Returns whether the file's whole-file MAC confirms it as it was opened.
+    fn whole_mac_holds(&self) -> Result<bool, EncryptError> {
+        let Some(stored) = &self.metadata.whole_mac else {
+            return Ok(false);
+        };
+        let stream = self.format.parse(self.source)?;
+        let without = whole_mac::Without::default();
+        Ok(whole_mac::compare(&stream, stored, &self.key, &without).is_ok())
+    }
+
+    /// Refuses a text that does not open to the values of this file.
+    pub(crate) fn check_same(
+        &self,
+        text: &str,
+        cipher: &Cipher<'_>,
+        ignore_mac: bool,
+    ) -> Result<(), EncryptError> {
+        let failed = |error: DecryptError| EncryptError::SelfCheck(error.to_string());
+        let old = Cipher::new(&self.key);
+        let before = opened(self.source, self.format, &old, true).map_err(failed)?;
+        match opened(text, self.format, cipher, ignore_mac).map_err(failed)? == before {
+            true => Ok(()),
+            false => Err(EncryptError::SelfCheck("other values".to_owned())),
+        }
     }
 
     /// Wraps for every key. The entry of a key that was there before keeps all but what was wrapped;
@@ -567,6 +592,8 @@ fn opened(
     })?;
     if !ignore_mac {
         open::check_mac(&metadata, cipher, &mac.finish())?;
+        let options = DecryptOptions::default();
+        whole_mac::check(&stream, &metadata, cipher, &options).map_err(MacError::from)?;
     }
     Ok(hash.finalize().into())
 }

@@ -50,6 +50,7 @@ fn encrypted(groups: Vec<Vec<&dyn MasterKey>>, threshold: Option<usize>) -> Stri
         threshold,
         selection: Selection::default(),
         mac_only_encrypted: false,
+        whole_mac: false,
         now: jiff::Timestamp::from_second(1_800_000_000).unwrap(),
     };
     match encrypt(PLAIN, Format::Yaml, &plan).unwrap() {

@@ -15,6 +15,7 @@ fn encrypted(plain: &str, selection: Selection) -> String {
         threshold: None,
         selection,
         mac_only_encrypted: false,
+        whole_mac: false,
         now: jiff::Timestamp::from_second(1_800_000_000).unwrap(),
     };
     match encrypt(plain, Format::Yaml, &plan).unwrap() {

@@ -284,6 +284,7 @@ fn what_was_forgotten_in_clear_is_named_and_added() {
         threshold: None,
         selection: Selection::default(),
         mac_only_encrypted: false,
+        whole_mac: false,
         now: "2026-03-04T05:06:07Z".parse().unwrap(),
     };
     let forgotten = |source: &str| match encrypt(source, Format::Yaml, &plan).unwrap() {
@@ -315,6 +316,7 @@ fn what_was_forgotten_in_clear_is_named_and_added() {
     let options = AddClearOptions {
         now: plan.now,
         ignore_mac: false,
+        require_whole_mac: false,
     };
     let result = add_clear(&added, Format::Yaml, &own, &options).unwrap();
     assert_eq!((result.values, result.comments), (2, 1));

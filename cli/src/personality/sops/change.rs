@@ -245,6 +245,7 @@ impl Invocation {
             threshold: keys.threshold,
             selection: Selection::default(),
             mac_only_encrypted: false,
+            whole_mac: false,
             now,
         };
         document::rewrite(&file, shape, plan).map_err(|error| told::encrypting(&error))

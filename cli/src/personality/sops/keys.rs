@@ -145,6 +145,7 @@ impl Invocation {
             ignore_mac: self.own.switch("ignore-mac"),
             order,
             require_version: true,
+            ..self.environment.opening()?
         })
     }
 
@@ -208,6 +209,8 @@ impl Invocation {
             threshold: recipe.threshold,
             selection: recipe.selection.clone(),
             mac_only_encrypted: recipe.mac_only_encrypted,
+            // Closed schemas of other tools refuse fields that sops does not write.
+            whole_mac: false,
             now,
         };
         let encryption =

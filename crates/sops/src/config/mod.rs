@@ -22,6 +22,7 @@ pub struct Config {
     destinations: Vec<DestinationRule>,
     stores: Stores,
     own: Option<Value>,
+    whole_mac: WholeMacRule,
     warnings: Vec<ConfigError>,
 }
 
@@ -137,6 +138,15 @@ pub struct ShadowedRule {
     pub by: usize,
     /// Its line.
     pub by_line: usize,
+}
+
+/// Which files get a whole-file MAC: `selkie.whole_mac`.
+#[derive(Debug, Clone, Default)]
+enum WholeMacRule {
+    #[default]
+    None,
+    All,
+    Paths(Vec<PathPattern>),
 }
 
 /// A `path_regex`: as written, and compiled. Absent or empty matches every path.
@@ -261,6 +271,15 @@ impl Config {
     /// Returns the `stores` section.
     pub fn stores(&self) -> &Stores {
         &self.stores
+    }
+
+    /// Returns whether new files at `path` (as in [`Self::rule_for`]) get a whole-file MAC.
+    pub fn asks_whole_mac(&self, path: &str) -> bool {
+        match &self.whole_mac {
+            WholeMacRule::None => false,
+            WholeMacRule::All => true,
+            WholeMacRule::Paths(patterns) => patterns.iter().any(|one| one.matches(path)),
+        }
     }
 
     /// Returns the `selkie:` section, which sops passes over, as it was read.

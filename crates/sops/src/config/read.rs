@@ -6,7 +6,10 @@ use selkie_text::yaml;
 use selkie_text::{Kind, NodeId, Scalar, Stream};
 
 use super::keys::{FLAT, unique};
-use super::{Config, ConfigError, CreationRule, Destination, DestinationRule, PathPattern, Stores};
+use super::{
+    Config, ConfigError, CreationRule, Destination, DestinationRule, PathPattern, Stores,
+    WholeMacRule,
+};
 use crate::key_spec::KeySpec;
 use crate::regex::GoRegex;
 use crate::selection::SelectionSettings;
@@ -46,6 +49,8 @@ const DESTINATION_FIELDS: &[&str] = &[
     "recreation_rule",
     "omit_extensions",
 ];
+/// Of the section `selkie`.
+const OWN_FIELDS: &[&str] = &["whole_mac"];
 const STORES: &[&str] = &["yaml", "json", "json_binary", "dotenv", "ini"];
 
 /// Most fields that merge keys (`<<`) may bring into one mapping.
@@ -67,6 +72,7 @@ pub(super) fn config(text: &str) -> Result<Config, ConfigError> {
         destinations: Vec::new(),
         stores: Stores::default(),
         own: None,
+        whole_mac: WholeMacRule::None,
         warnings: Vec::new(),
     };
     let root = stream.documents().first().and_then(|first| first.root);
@@ -93,6 +99,11 @@ pub(super) fn config(text: &str) -> Result<Config, ConfigError> {
             "selkie" => {
                 let read = stream.node_value(value);
                 config.own = Some(read.map_err(|error| reader.error(value, error.to_string()))?);
+                // sops passes over the section, so it stops nobody under that name.
+                match reader.own(value) {
+                    Ok(rule) => config.whole_mac = rule,
+                    Err(problem) => reader.unknown.borrow_mut().push(problem),
+                }
             }
             // Free, but for what is surely a slip.
             _ if TOP_FIELDS.iter().any(|known| similar(known, &name)) => {
@@ -246,6 +257,29 @@ impl Reader<'_, '_> {
             return Err(self.error(node, reason.to_owned()));
         }
         rule.destination = found.pop();
+        Ok(rule)
+    }
+
+    /// Reads the section `selkie`.
+    fn own(&self, node: NodeId) -> Result<WholeMacRule, ConfigError> {
+        let mut rule = WholeMacRule::None;
+        if self.is_null(node) {
+            return Ok(rule);
+        }
+        for (name, key, value) in self.fields(node, "selkie")? {
+            if name != "whole_mac" {
+                // Of a later version, unless it is surely a slip.
+                if OWN_FIELDS.iter().any(|known| similar(known, &name)) {
+                    self.unknown(key, &name, OWN_FIELDS);
+                }
+            } else if self.stream.node(value).kind == Kind::Sequence {
+                let paths = self.list(value, &name)?.into_iter();
+                let paths: Result<_, _> = paths.map(|path| self.path_regex(path)).collect();
+                rule = WholeMacRule::Paths(paths?);
+            } else if self.boolean(value, &name)? {
+                rule = WholeMacRule::All;
+            }
+        }
         Ok(rule)
     }
 

@@ -309,3 +309,43 @@ fn merges_without_end_end() {
         "{error}"
     );
 }
+
+#[test]
+fn a_rule_asks_for_the_whole_file_mac() {
+    let asks = |section: &str, path: &str| {
+        Config::parse(&format!("creation_rules: []\nselkie:\n{section}")).map(|config| {
+            assert!(config.warnings().is_empty());
+            config.asks_whole_mac(path)
+        })
+    };
+    for (section, path, expected) in [
+        ("", "a.yaml", false),
+        ("  whole_mac: false\n", "a.yaml", false),
+        ("  whole_mac: true\n", "a.yaml", true),
+        ("  whole_mac: [^prod/]\n", "prod/a.yaml", true),
+        ("  whole_mac: [^prod/, '\\.env$']\n", "test/a.yaml", false),
+        ("  whole_mac: [^prod/, '\\.env$']\n", "test/.env", true),
+        ("  later: {}\n", "a.yaml", false),
+    ] {
+        assert_eq!(asks(section, path), Ok(expected), "{section} {path}");
+    }
+    for (section, part) in [
+        (
+            "  whole_mac: maybe\n",
+            "line 3, column 14: whole_mac is not true or false",
+        ),
+        ("  whole_mac: ['(']\n", "path_regex"),
+        ("  wholemac: true\n", "did you mean `whole_mac`?"),
+        ("  - whole_mac\n", "selkie is not a mapping"),
+    ] {
+        let error = asks(section, "a.yaml").unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
+        // sops passes over the section.
+        let text = format!("selkie:\n{section}");
+        assert!(
+            !Config::parse_lenient(&text)
+                .unwrap()
+                .asks_whole_mac("a.yaml")
+        );
+    }
+}
