@@ -86,7 +86,7 @@ impl Document {
     ) -> Result<OpenFile<'_>, Failure> {
         let options = DecryptOptions {
             ignore_mac,
-            ..DecryptOptions::default()
+            ..session.keys.opening()
         };
         OpenFile::open(self.text(), self.format, &session.keys, &options)
             .map_err(|error| explain::decrypt(&error, &session.keys).of_format(self.format))

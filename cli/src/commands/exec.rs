@@ -140,7 +140,7 @@ impl Exec {
         };
         let options = DecryptOptions {
             ignore_mac: self.ignore_mac,
-            ..DecryptOptions::default()
+            ..session.keys.opening()
         };
         let failed = |error: DocumentError| match error {
             DocumentError::Decrypt(error) => explain::decrypt(&error, &session.keys),

@@ -225,6 +225,7 @@ fn encrypted_afresh(
         threshold: ruled.keys.threshold,
         selection: ruled.selection.unwrap_or(status.selection),
         mac_only_encrypted: ruled.mac_only_encrypted || status.mac_only_encrypted,
+        whole_mac: open.has_whole_mac(),
         warnings: Vec::new(),
     };
     let encryption = plan.encrypt_bytes(open.plain(), document.format, &session.clients)?;
