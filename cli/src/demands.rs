@@ -94,6 +94,42 @@ mod tests {
         }
     }
 
+    /// No other place makes options of its own, but for texts that were written a moment before.
+    #[test]
+    fn every_opening_begins_with_the_demands() {
+        let own_texts = ["demands.rs", "personality/sops/change.rs", "shown_keys.rs"];
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let mut pending = vec![root.clone()];
+        let mut met = 0;
+        while let Some(folder) = pending.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    pending.push(path);
+                    continue;
+                }
+                let name = path
+                    .strip_prefix(&root)
+                    .unwrap()
+                    .to_string_lossy()
+                    .into_owned();
+                let text = fs::read_to_string(&path).unwrap();
+                let makes = |line: &str| {
+                    line.contains("DecryptOptions::default()")
+                        || (line.contains("OpenFile::open(") && line.contains("Default::default()"))
+                        || line.contains("require_whole_mac: false")
+                };
+                let makes = text.lines().any(makes);
+                assert!(
+                    !makes || own_texts.contains(&&*name),
+                    "{name}: see Environment::opening"
+                );
+                met += usize::from(makes);
+            }
+        }
+        assert_eq!(met, own_texts.len());
+    }
+
     #[test]
     fn a_configuration_that_cannot_be_read_is_refused() {
         let folder = tempfile::tempdir().unwrap();

@@ -240,6 +240,7 @@ impl Encrypt {
             counts: Vec::new(),
             warnings: input.hard_link_warning().into_iter().collect(),
             note: None,
+            details: None,
         })
     }
 
