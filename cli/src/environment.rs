@@ -36,6 +36,10 @@ pub(crate) struct Environment {
     pub(crate) kms_arns: Option<String>,
     /// `SOPS_VAULT_URIS`.
     pub(crate) vault_uris: Option<String>,
+    /// `SOPS_GCP_KMS_IDS`.
+    pub(crate) gcp_kms_ids: Option<String>,
+    /// `SOPS_AZURE_KEYVAULT_URLS`.
+    pub(crate) azure_keyvault_urls: Option<String>,
     /// `SOPS_HUAWEICLOUD_KMS_IDS`.
     pub(crate) huawei_keys: Option<String>,
     /// What key services over the network are asked with.
@@ -52,8 +56,6 @@ pub(crate) struct Environment {
     pub(crate) require_whole_mac: bool,
     /// The user's own configuration of Selkie, if its folder is known.
     pub(crate) user_config: Option<PathBuf>,
-    /// Variables that are set, that sops would use and that are not supported yet.
-    pub(crate) unsupported_recipients: Vec<&'static str>,
 }
 
 impl Environment {
@@ -65,18 +67,20 @@ impl Environment {
     /// Returns the keys of key services that variables name: where they stand is trusted even when no
     /// key is wrapped. A list that does not parse names none.
     pub(crate) fn named_keys(&self) -> Vec<KeySpec> {
-        let uris = self.vault_uris.as_deref().unwrap_or_default();
-        KeySpec::parse_list(KeyKind::HcVault, uris).unwrap_or_default()
+        let lists = [
+            (KeyKind::HcVault, &self.vault_uris),
+            (KeyKind::AzureKv, &self.azure_keyvault_urls),
+        ];
+        let named = lists.into_iter().filter_map(|(kind, list)| {
+            KeySpec::parse_list(kind, list.as_deref().unwrap_or_default()).ok()
+        });
+        named.flatten().collect()
     }
 
     fn read(variable: impl Fn(&str) -> Option<OsString>) -> Self {
         let set = |name: &str| variable(name).filter(|value| !value.is_empty());
         let text = |name: &str| set(name).map(|value| value.to_string_lossy().into_owned());
         let path = |name: &str| set(name).map(PathBuf::from);
-        let which = |names: &[&'static str]| {
-            let present = names.iter().copied().filter(|name| set(name).is_some());
-            present.collect()
-        };
         Self {
             require_whole_mac: text("SELKIE_REQUIRE_WHOLE_MAC")
                 .is_some_and(|text| !matches!(&*text.to_ascii_lowercase(), "0" | "false" | "no")),
@@ -95,12 +99,13 @@ impl Environment {
             pgp_fingerprints: text("SOPS_PGP_FP"),
             kms_arns: text("SOPS_KMS_ARN"),
             vault_uris: text("SOPS_VAULT_URIS"),
+            gcp_kms_ids: text("SOPS_GCP_KMS_IDS"),
+            azure_keyvault_urls: text("SOPS_AZURE_KEYVAULT_URLS"),
             huawei_keys: text("SOPS_HUAWEICLOUD_KMS_IDS"),
             services: ServiceVariables::read(&set),
             gpg_program: set("SOPS_GPG_EXEC"),
             gpg_home: path("GNUPGHOME").or_else(|| path("HOME").map(|home| home.join(".gnupg"))),
             has_gpg_terminal: set("GPG_TTY").is_some(),
-            unsupported_recipients: which(&["SOPS_GCP_KMS_IDS", "SOPS_AZURE_KEYVAULT_URLS"]),
         }
     }
 }
@@ -148,9 +153,9 @@ mod tests {
     fn empty_variables_count_as_not_set() {
         let environment = of(&[("SOPS_AGE_KEY", ""), ("SOPS_GCP_KMS_IDS", "")]);
         assert!(environment.age_key.is_none());
-        assert!(environment.unsupported_recipients.is_empty());
+        assert!(environment.gcp_kms_ids.is_none());
         let environment = of(&[("SOPS_GCP_KMS_IDS", "x"), ("SOPS_GPG_EXEC", "")]);
-        assert_eq!(environment.unsupported_recipients, ["SOPS_GCP_KMS_IDS"]);
+        assert_eq!(environment.gcp_kms_ids.as_deref(), Some("x"));
         assert!(environment.gpg_program.is_none());
     }
 }

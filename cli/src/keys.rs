@@ -6,6 +6,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use selkie_cloud::endpoint::Unnamed;
 use selkie_keys::aws_kms::AwsKms;
+#[cfg(feature = "gcp-kms")]
+use selkie_keys::gcp_kms::GcpKms;
 use selkie_keys::hckms::HuaweiKms;
 use selkie_keys::pgp::{Gpg, GpgSettings};
 use selkie_keys::prompt::Prompt;
@@ -66,6 +68,8 @@ impl Clients {
             gpg: Arc::clone(&self.gpg),
             aws_kms: Arc::clone(&self.services.aws_kms),
             vault: Arc::clone(&self.services.vault),
+            #[cfg(feature = "gcp-kms")]
+            gcp_kms: Arc::clone(&self.services.gcp_kms),
         }
     }
 
@@ -88,6 +92,8 @@ pub(crate) struct Keys {
     clients: Arc<Clients>,
     aws_kms: Remembered<AwsKms>,
     vault: Remembered<VaultTransit>,
+    #[cfg(feature = "gcp-kms")]
+    gcp_kms: Remembered<GcpKms>,
 }
 
 impl Keys {
@@ -98,6 +104,8 @@ impl Keys {
             clients: Arc::clone(clients),
             aws_kms: Remembered::new(&clients.services.aws_kms),
             vault: Remembered::new(&clients.services.vault),
+            #[cfg(feature = "gcp-kms")]
+            gcp_kms: Remembered::new(&clients.services.gcp_kms),
         }
     }
 
@@ -112,12 +120,15 @@ impl Keys {
     }
 
     fn sources(&self) -> KeySources<'_> {
-        KeySources::default()
+        let sources = KeySources::default()
             .with(KeyKind::Age, &self.identities)
             .with(KeyKind::Pgp, self.clients.gpg.as_ref())
             .with(KeyKind::Kms, &self.aws_kms)
             .with(KeyKind::HcVault, &self.vault)
-            .with(KeyKind::Hckms, &HuaweiKms)
+            .with(KeyKind::Hckms, &HuaweiKms);
+        #[cfg(feature = "gcp-kms")]
+        let sources = sources.with(KeyKind::GcpKms, &self.gcp_kms);
+        sources
     }
 }
 

@@ -38,6 +38,10 @@ pub(crate) struct KeyFlags {
     /// may be repeated
     #[arg(long, value_name = "URIS", help_heading = "Keys")]
     pub(crate) hc_vault_transit: Vec<String>,
+    /// Keys of Google Cloud KMS (projects/P/locations/L/keyRings/R/cryptoKeys/K), separated by
+    /// commas; may be repeated
+    #[arg(long, value_name = "IDS", help_heading = "Keys")]
+    pub(crate) gcp_kms: Vec<String>,
     /// Huawei Cloud KMS keys, as sops takes them; refused, as there is no client for them
     #[arg(long, value_name = "KEYS", help_heading = "Keys", hide = true)]
     pub(crate) hckms: Vec<String>,
@@ -145,15 +149,6 @@ impl<'a> Planner<'a> {
         let selection = settings
             .compile()
             .map_err(|error| explain::selection(&error))?;
-        if let Some(variable) = environment.unsupported_recipients.first() {
-            let message = format!(
-                "{variable} is set, but keys of that type are not supported yet: \
-                 encrypting without them would lock their owners out"
-            );
-            return Err(Failure::new(Kind::Other, message).hint(format!(
-                "unset {variable} to encrypt for age recipients alone"
-            )));
-        }
         let planner = Self {
             flags,
             environment,
@@ -313,6 +308,11 @@ impl<'a> Planner<'a> {
                 KeyKind::HcVault,
                 (&flags.hc_vault_transit, "--hc-vault-transit"),
                 (&environment.vault_uris, "SOPS_VAULT_URIS"),
+            ),
+            (
+                KeyKind::GcpKms,
+                (&flags.gcp_kms, "--gcp-kms"),
+                (&environment.gcp_kms_ids, "SOPS_GCP_KMS_IDS"),
             ),
             (
                 KeyKind::Hckms,

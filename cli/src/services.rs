@@ -1,5 +1,5 @@
-//! The key services over the network as the user set them up: AWS KMS, Vault transit. Nothing is
-//! read or sent before a key of theirs is used.
+//! The key services over the network as the user set them up: AWS KMS, Vault transit, Google Cloud
+//! KMS. Nothing is read or sent before a key of theirs is used.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -7,8 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use selkie_cloud::endpoint::Unnamed;
+#[cfg(feature = "gcp-kms")]
+use selkie_cloud::gcp_auth::GcpLoginSettings;
 use selkie_cloud::kms::KmsTimeouts;
 use selkie_keys::aws_kms::{AwsKms, AwsKmsSettings};
+#[cfg(feature = "gcp-kms")]
+use selkie_keys::gcp_kms::{GcpKms, GcpKmsSettings};
 use selkie_keys::vault_transit::{VaultSettings, VaultTransit};
 use selkie_secret::SecretString;
 use selkie_sops::KeySpec;
@@ -39,8 +43,73 @@ pub(crate) struct ServiceVariables {
     vault_skip_verify: bool,
     /// Variables of Vault's own programs that are set and have no effect here.
     vault_unsupported: Vec<&'static str>,
+    /// What Google Cloud KMS is asked with.
+    #[cfg(feature = "gcp-kms")]
+    gcp: GcpVariables,
     /// Whether a variable names a proxy.
     proxied: bool,
+}
+
+/// The variables of Google Cloud (sops-format.md 8.4, and those of Google's libraries).
+#[cfg(feature = "gcp-kms")]
+#[derive(Default)]
+struct GcpVariables {
+    /// `SOPS_GCP_KMS_ENDPOINT`.
+    endpoint: Option<String>,
+    /// `GOOGLE_CREDENTIALS`.
+    credentials: Option<SecretString>,
+    /// `GOOGLE_OAUTH_ACCESS_TOKEN`.
+    access_token: Option<SecretString>,
+    /// `GOOGLE_APPLICATION_CREDENTIALS`.
+    application_credentials: Option<PathBuf>,
+    /// Where `gcloud auth application-default login` writes.
+    user_file: Option<PathBuf>,
+    /// `GCE_METADATA_HOST`.
+    metadata_host: Option<String>,
+    /// `GOOGLE_CLOUD_QUOTA_PROJECT`.
+    quota_project: Option<String>,
+    /// `SOPS_GCP_KMS_UNIVERSE_DOMAIN`, else `GOOGLE_CLOUD_UNIVERSE_DOMAIN`.
+    universe: Option<String>,
+}
+
+#[cfg(feature = "gcp-kms")]
+impl GcpVariables {
+    fn read(set: &dyn Fn(&str) -> Option<OsString>) -> Self {
+        let text = |name: &str| set(name).map(|value| value.to_string_lossy().into_owned());
+        let path = |name: &str| set(name).map(PathBuf::from);
+        let home = path("HOME");
+        Self {
+            endpoint: text("SOPS_GCP_KMS_ENDPOINT"),
+            credentials: text("GOOGLE_CREDENTIALS").map(SecretString::new),
+            access_token: text("GOOGLE_OAUTH_ACCESS_TOKEN").map(SecretString::new),
+            application_credentials: path("GOOGLE_APPLICATION_CREDENTIALS"),
+            user_file: home
+                .map(|home| home.join(".config/gcloud/application_default_credentials.json")),
+            metadata_host: text("GCE_METADATA_HOST"),
+            quota_project: text("GOOGLE_CLOUD_QUOTA_PROJECT"),
+            universe: text("SOPS_GCP_KMS_UNIVERSE_DOMAIN")
+                .or_else(|| text("GOOGLE_CLOUD_UNIVERSE_DOMAIN")),
+        }
+    }
+
+    fn settings(&self, attempt: Duration, proxied: bool) -> GcpKmsSettings {
+        let secret = |text: &Option<SecretString>| text.as_ref().map(SecretString::duplicate);
+        GcpKmsSettings {
+            endpoint: self.endpoint.clone(),
+            login: GcpLoginSettings {
+                credentials: secret(&self.credentials),
+                access_token: secret(&self.access_token),
+                application_credentials: self.application_credentials.clone(),
+                user_file: self.user_file.clone(),
+                metadata_host: self.metadata_host.clone(),
+                quota_project: self.quota_project.clone(),
+                universe: self.universe.clone(),
+                timeout: Some(attempt),
+            },
+            proxied,
+            timeout: Some(attempt),
+        }
+    }
 }
 
 impl ServiceVariables {
@@ -73,6 +142,8 @@ impl ServiceVariables {
                 "VAULT_PROXY_ADDR",
                 "VAULT_TLS_SERVER_NAME",
             ]),
+            #[cfg(feature = "gcp-kms")]
+            gcp: GcpVariables::read(set),
             proxied: !which(&[
                 "HTTPS_PROXY",
                 "https_proxy",
@@ -105,6 +176,8 @@ impl ServiceVariables {
 pub(crate) struct Services {
     pub(crate) aws_kms: Arc<AwsKms>,
     pub(crate) vault: Arc<VaultTransit>,
+    #[cfg(feature = "gcp-kms")]
+    pub(crate) gcp_kms: Arc<GcpKms>,
 }
 
 impl Services {
@@ -145,6 +218,12 @@ impl Services {
         Ok(Self {
             aws_kms: Arc::new(AwsKms::new(kms, &network)),
             vault: Arc::new(VaultTransit::new(vault, &network)),
+            #[cfg(feature = "gcp-kms")]
+            gcp_kms: Arc::new(GcpKms::new(
+                variables.gcp.settings(attempt, variables.proxied),
+                jiff::Timestamp::now,
+                &network,
+            )),
         })
     }
 
@@ -176,6 +255,22 @@ mod tests {
         let other = of(&[("VAULT_CAPATH", "/etc"), ("https_proxy", "http://p")]);
         assert_eq!(other.vault_unsupported, ["VAULT_CAPATH"]);
         assert!(other.proxied && !home.proxied);
+    }
+
+    #[cfg(feature = "gcp-kms")]
+    #[test]
+    fn the_variables_of_google_are_read_as_sops_reads_them() {
+        let gcp = of(&[("HOME", "/h"), ("GOOGLE_CLOUD_UNIVERSE_DOMAIN", "g")]).gcp;
+        assert_eq!(
+            gcp.user_file,
+            Some("/h/.config/gcloud/application_default_credentials.json".into())
+        );
+        assert_eq!(gcp.universe.as_deref(), Some("g"));
+        let own = of(&[
+            ("GOOGLE_CLOUD_UNIVERSE_DOMAIN", "g"),
+            ("SOPS_GCP_KMS_UNIVERSE_DOMAIN", "s"),
+        ]);
+        assert_eq!(own.gcp.universe.as_deref(), Some("s"));
     }
 
     #[test]

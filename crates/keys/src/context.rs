@@ -9,6 +9,8 @@ use zeroize::Zeroizing;
 
 use crate::age::{AgeRecipient, RecipientError};
 use crate::aws_kms::{AwsKms, AwsKmsKey};
+#[cfg(feature = "gcp-kms")]
+use crate::gcp_kms::{GcpKms, GcpKmsKey};
 use crate::hckms;
 use crate::pgp::{Gpg, PgpKey};
 use crate::prompt::Prompt;
@@ -27,6 +29,9 @@ pub struct KeyContext {
     pub aws_kms: Arc<AwsKms>,
     /// Wraps for keys of Vault and OpenBao.
     pub vault: Arc<VaultTransit>,
+    /// Wraps for keys of Google Cloud KMS.
+    #[cfg(feature = "gcp-kms")]
+    pub gcp_kms: Arc<GcpKms>,
 }
 
 /// Why nothing can be wrapped with a key.
@@ -39,8 +44,8 @@ pub enum MasterKeyError {
     /// There is no client for Huawei Cloud.
     #[error("{}", hckms::REFUSAL)]
     Huawei,
-    /// Keys of this kind cannot be used yet.
-    #[error("keys of type {0} are not supported yet")]
+    /// This build leaves the client out.
+    #[error("keys of type {0} cannot be used: this build of Selkie was made without their client")]
     Unsupported(KeyKind),
 }
 
@@ -60,6 +65,10 @@ pub fn master_key(
         KeySpec::Kms(kms) => Box::new(AwsKmsKey::new(kms, &context.aws_kms, context.now)),
         KeySpec::HcVault { .. } => {
             Box::new(VaultTransitKey::new(spec, &context.vault, context.now))
+        }
+        #[cfg(feature = "gcp-kms")]
+        KeySpec::GcpKms { resource_id } => {
+            Box::new(GcpKmsKey::new(resource_id, &context.gcp_kms, context.now))
         }
         KeySpec::Hckms { .. } => return Err(MasterKeyError::Huawei),
         other => return Err(MasterKeyError::Unsupported(other.kind())),

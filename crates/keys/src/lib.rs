@@ -1,4 +1,4 @@
-//! What wraps a data key: age, OpenPGP, AWS KMS, Vault transit.
+//! What wraps a data key: age, OpenPGP, AWS KMS, Vault transit, Google Cloud KMS, Azure Key Vault.
 //!
 //! One file or folder per key type; each has what wraps, a [`selkie_sops::MasterKey`], and what
 //! unwraps, a [`selkie_sops::DataKeySource`]. Nothing here reads the environment: the caller reads,
@@ -6,6 +6,8 @@
 
 pub mod age;
 pub mod aws_kms;
+#[cfg(feature = "gcp-kms")]
+pub mod gcp_kms;
 pub mod hckms;
 pub mod pgp;
 pub mod prompt;

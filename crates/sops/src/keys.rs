@@ -218,7 +218,7 @@ pub enum UnwrapError {
     #[error("no identity fits")]
     NotMine,
     /// Keys of this kind cannot be used yet.
-    #[error("keys of type {0} are not supported yet")]
+    #[error("keys of type {0} cannot be used: this build of Selkie was made without their client")]
     Unsupported(KeyKind),
     /// The entry is damaged, or the key service failed.
     #[error("{0}")]
