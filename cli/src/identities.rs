@@ -93,6 +93,11 @@ impl Identities {
         lines.join("\n")
     }
 
+    /// Returns whether there are age identities and what they open is known.
+    pub(crate) fn are_known(&self) -> bool {
+        self.keys.are_known() && self.commands.is_empty()
+    }
+
     fn ssh(&self) -> &AgeIdentities {
         self.ssh.get_or_init(|| {
             let mut pool = AgeIdentities::new(Arc::clone(&self.prompt));

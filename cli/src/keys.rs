@@ -119,6 +119,20 @@ impl Keys {
         self.clients.opening.clone()
     }
 
+    /// Returns whether whoever has these keys surely cannot open a file that is encrypted for `groups`:
+    /// there are age identities, and too few groups have one of them or a key of another type.
+    pub(crate) fn surely_miss(&self, groups: &[Vec<KeySpec>], threshold: Option<usize>) -> bool {
+        let mine = |spec: &KeySpec| {
+            spec.kind() != KeyKind::Age || self.fits(&spec.entry("", Timestamp::UNIX_EPOCH))
+        };
+        let opens = |group: &&Vec<KeySpec>| group.iter().any(mine);
+        let needed = match groups.len() {
+            1 => 1,
+            all => threshold.unwrap_or(all),
+        };
+        self.identities.are_known() && groups.iter().filter(opens).count() < needed
+    }
+
     fn sources(&self) -> KeySources<'_> {
         let sources = KeySources::default()
             .with(KeyKind::Age, &self.identities)

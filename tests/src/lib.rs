@@ -10,6 +10,7 @@
 //!   with;
 //! - [`generate`], [`corpus`], [`sops_file`], [`counts`]: YAML files from a seed and by hand, encrypted
 //!   by one tool and opened by another;
+//! - [`repository`]: a folder in which ours and the originals work on the same files;
 //! - [`wait`]: waiting for what happens by itself.
 //!
 //! A server ends with the test process, however that ends, and its log stays in the run folder,
@@ -26,6 +27,7 @@ pub mod moto;
 pub mod openbao;
 pub mod originals;
 pub mod program;
+pub mod repository;
 pub mod selkie;
 pub mod server;
 pub mod sops_file;

@@ -3,13 +3,11 @@
 //! and closed with it; a demand for it stands outside of the repository.
 
 use std::fs;
-use std::os::unix::fs::symlink;
 
 use anyhow::{Context, Result, ensure};
-use compat::originals;
 use compat::program::{Finished, Program};
-use compat::selkie::{binary, selkie};
-use compat::sops_file::{By, IDENTITY, RECIPIENT};
+use compat::repository::Repository;
+use compat::sops_file::{By, RECIPIENT};
 use tempfile::TempDir;
 
 const FIELD: &str = "selkie_mac";
@@ -42,79 +40,24 @@ const FILES: [(&str, &[u8], &str); 5] = [
     ("file.bin", b"any\nbytes", "[\"data\"]"),
 ];
 
-/// A folder with a `.sops.yaml` and files.
-struct Repository {
-    folder: TempDir,
+/// Encrypts a file in place, with the field or without.
+fn encrypted(here: &Repository, name: &str, plain: &[u8], whole_mac: bool) -> Result<String> {
+    here.write(name, plain)?;
+    let flags: &[&str] = if whole_mac { &["--whole-mac"] } else { &[] };
+    here.selkie(["encrypt", name])?.args(flags).ok()?;
+    let text = here.read(name)?;
+    ensure!(text.contains(FIELD) == whole_mac, "{name}: {text}");
+    Ok(text)
 }
 
-impl Repository {
-    fn new(config: &str) -> Result<Self> {
-        let folder = TempDir::with_prefix("selkie-whole-")?;
-        fs::write(folder.path().join(".sops.yaml"), config)?;
-        Ok(Self { folder })
+/// Changes a file; every change must be there to be made.
+fn tamper(here: &Repository, name: &str, changes: &[(&str, &str)]) -> Result<()> {
+    let mut text = here.read(name)?;
+    for (from, to) in changes {
+        ensure!(text.contains(from), "{name} has no {from:?}:\n{text}");
+        text = text.replacen(from, to, 1);
     }
-
-    /// Whose one rule is for one recipient, with fields of the rule.
-    fn ruled(fields: &str) -> Result<Self> {
-        Self::new(&format!("creation_rules:\n  - age: {RECIPIENT}\n{fields}"))
-    }
-
-    fn at(&self, program: Program) -> Program {
-        program
-            .folder(self.folder.path())
-            .env("HOME", self.folder.path())
-            .env("SOPS_AGE_KEY", IDENTITY)
-    }
-
-    fn selkie<const N: usize>(&self, arguments: [&str; N]) -> Result<Program> {
-        Ok(self.at(selkie()?).args(arguments))
-    }
-
-    /// The original.
-    fn sops<const N: usize>(&self, by: By, arguments: [&str; N]) -> Result<Program> {
-        let program = match by {
-            By::Sops3110 => originals::sops_3_11()?,
-            _ => originals::sops()?,
-        };
-        Ok(self.at(program).args(arguments))
-    }
-
-    /// Ours under the name of the original.
-    fn under_its_name<const N: usize>(&self, arguments: [&str; N]) -> Result<Program> {
-        let link = self.folder.path().join("sops");
-        if !link.exists() {
-            symlink(binary("selkie-cli", "selkie")?, &link)?;
-        }
-        Ok(self.at(Program::new(link)).args(arguments))
-    }
-
-    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> Result<()> {
-        Ok(fs::write(self.folder.path().join(name), bytes)?)
-    }
-
-    fn read(&self, name: &str) -> Result<String> {
-        Ok(fs::read_to_string(self.folder.path().join(name))?)
-    }
-
-    /// Encrypts a file in place, with the field or without.
-    fn encrypted(&self, name: &str, plain: &[u8], whole_mac: bool) -> Result<String> {
-        self.write(name, plain)?;
-        let flags: &[&str] = if whole_mac { &["--whole-mac"] } else { &[] };
-        self.selkie(["encrypt", name])?.args(flags).ok()?;
-        let text = self.read(name)?;
-        ensure!(text.contains(FIELD) == whole_mac, "{name}: {text}");
-        Ok(text)
-    }
-
-    /// Changes a file; every change must be there to be made.
-    fn tamper(&self, name: &str, changes: &[(&str, &str)]) -> Result<()> {
-        let mut text = self.read(name)?;
-        for (from, to) in changes {
-            ensure!(text.contains(from), "{name} has no {from:?}:\n{text}");
-            text = text.replacen(from, to, 1);
-        }
-        self.write(name, text)
-    }
+    here.write(name, text)
 }
 
 fn demanding(program: Program) -> Program {
@@ -133,7 +76,7 @@ fn ensure_refused(finished: &Finished, message: &str) -> Result<()> {
 fn sops_passes_over_the_field_in_every_format() -> Result<()> {
     let here = Repository::ruled("")?;
     for (name, plain, path) in FILES {
-        here.encrypted(name, plain, true)?;
+        encrypted(&here, name, plain, true)?;
         for by in By::SOPS {
             let opened = here.sops(by, ["decrypt", name])?.ok()?;
             let ours = here.under_its_name(["decrypt", name])?.ok()?;
@@ -163,7 +106,7 @@ fn sops_drops_the_field_when_it_writes_and_ours_keeps_it() -> Result<()> {
             }
             for original in [true, false] {
                 let here = Repository::ruled("")?;
-                here.encrypted(name, plain, true)?;
+                encrypted(&here, name, plain, true)?;
                 here.write("editor", "#!/bin/sh\nexec sed -i s/text/other/ \"$1\"\n")?;
                 let arguments = match change {
                     "set" => vec!["set", name, path, "\"other\""],
@@ -180,7 +123,7 @@ fn sops_drops_the_field_when_it_writes_and_ours_keeps_it() -> Result<()> {
                     .env("PATH", path_variable)
                     .env(
                         "SOPS_EDITOR",
-                        format!("sh {}/editor", here.folder.path().display()),
+                        format!("sh {}/editor", here.path().display()),
                     )
                     .args(&arguments)
                     .ok()
@@ -204,8 +147,8 @@ fn sops_drops_the_field_when_it_writes_and_ours_keeps_it() -> Result<()> {
 fn attack(name: &str, plain: &str, rule: &str, part: &str, changes: &[(&str, &str)]) -> Result<()> {
     let here = Repository::ruled(rule)?;
     for whole_mac in [false, true] {
-        here.encrypted(name, plain.as_bytes(), whole_mac)?;
-        here.tamper(name, changes)?;
+        encrypted(&here, name, plain.as_bytes(), whole_mac)?;
+        tamper(&here, name, changes)?;
         here.sops(By::Sops3133, ["decrypt", name])?.ok()?;
         let opened = here.selkie(["decrypt", name])?.run()?;
         if !whole_mac {
@@ -386,8 +329,8 @@ fn weak_point_5_the_clear_part_is_covered_though_the_mac_of_sops_leaves_it_out()
 fn a_demand_stands_outside_of_the_repository() -> Result<()> {
     // Whatever the repository says.
     let here = Repository::ruled("selkie:\n  whole_mac: false\n")?;
-    let bare = here.encrypted("bare.yaml", YAML.as_bytes(), false)?;
-    let whole = here.encrypted("whole.yaml", YAML.as_bytes(), true)?;
+    let bare = encrypted(&here, "bare.yaml", YAML.as_bytes(), false)?;
+    let whole = encrypted(&here, "whole.yaml", YAML.as_bytes(), true)?;
     let home = TempDir::new()?;
     let user = home.path().join("selkie");
     fs::create_dir(&user)?;
@@ -462,7 +405,7 @@ fn a_demand_stands_outside_of_the_repository() -> Result<()> {
 #[test]
 fn a_rule_asks_for_it_and_never_under_the_name_of_sops() -> Result<()> {
     let here = Repository::ruled("selkie:\n  whole_mac: [^prod/]\n")?;
-    fs::create_dir(here.folder.path().join("prod"))?;
+    fs::create_dir(here.path().join("prod"))?;
     for (name, expected) in [("prod/a.yaml", true), ("a.yaml", false)] {
         here.write(name, YAML)?;
         here.selkie(["encrypt", name])?.ok()?;

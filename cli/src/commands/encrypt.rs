@@ -1,5 +1,6 @@
 //! `selkie encrypt`: SOPS files, in place.
 
+use std::cell::OnceCell;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -91,10 +92,16 @@ impl Encrypt {
             Ok(prepared) => prepared,
             Err(failure) => return ExitCode::from(ui.fail(None, &failure)),
         };
+        let hands = Hands {
+            ui,
+            environment,
+            clients,
+            keys: OnceCell::new(),
+        };
         let code = batch.run(ui, |source, destination| {
-            self.one(ui, environment, &clients, &mut planner, source, destination)
+            self.one(&hands, &mut planner, source, destination)
         });
-        clients.warn(ui);
+        hands.clients.warn(ui);
         code
     }
 
@@ -154,9 +161,7 @@ impl Encrypt {
 
     fn one(
         &self,
-        ui: &Ui,
-        environment: &Environment,
-        clients: &Arc<Clients>,
+        hands: &Hands<'_>,
         planner: &mut Planner<'_>,
         source: &Source,
         destination: &Destination,
@@ -176,8 +181,16 @@ impl Encrypt {
         };
         let path = source.path().unwrap_or(source.name().as_ref()).to_owned();
         let planned = planner.plan(&path, text, clear.format);
+        let (ui, clients) = (hands.ui, &hands.clients);
         let (encryption, warnings) = match planned {
-            Ok(plan) => (plan.encrypt(&clear, clients)?, plan.warnings),
+            Ok(plan) => {
+                let encryption = plan.encrypt(&clear, clients)?;
+                let is_new = matches!(encryption, Ok(Encryption::Encrypted(_)));
+                let unreadable = is_new && hands.keys().surely_miss(&plan.groups, plan.threshold);
+                let mut warnings = plan.warnings;
+                warnings.extend(unreadable.then(|| NOT_MINE.to_owned()));
+                (encryption, warnings)
+            }
             // A file that is encrypted already needs no plan: only if it is not, the plan's
             // failure counts.
             Err(failure) => match Plan::none().encrypt(&clear, clients) {
@@ -194,8 +207,7 @@ impl Encrypt {
             Encryption::AlreadyEncrypted(found)
                 if found.clear.is_empty() && self.keys.whole_mac =>
             {
-                let keys = Keys::collect(environment, clients);
-                self.add_whole_mac(ui, &keys, &input, from, destination)
+                self.add_whole_mac(ui, hands.keys(), &input, from, destination)
             }
             Encryption::AlreadyEncrypted(found) if found.clear.is_empty() => {
                 destination.write(ui, &input, input.bytes(), false, Secrecy::Sealed)?;
@@ -208,8 +220,7 @@ impl Encrypt {
                 })
             }
             Encryption::AlreadyEncrypted(found) => {
-                let keys = || Keys::collect(environment, clients);
-                self.add(ui, keys, &input, &found, source, destination)
+                self.add(hands, &input, &found, source, destination)
             }
         }
     }
@@ -246,8 +257,7 @@ impl Encrypt {
 
     fn add(
         &self,
-        ui: &Ui,
-        keys: impl FnOnce() -> Keys,
+        hands: &Hands<'_>,
         input: &Input,
         found: &AlreadyEncrypted,
         source: &Source,
@@ -256,7 +266,7 @@ impl Encrypt {
         if !self.add_clear {
             return Err(explain::forgotten(found, &source.name()));
         }
-        let keys = keys();
+        let keys = hands.keys();
         let options = AddClearOptions {
             now: Timestamp::now(),
             ignore_mac: self.ignore_mac,
@@ -265,14 +275,40 @@ impl Encrypt {
         let encrypted = add_clear(
             input.text()?,
             format_of(source, self.input_type),
-            &keys,
+            keys,
             &options,
         )
-        .map_err(|error| explain::add_clear(&error, &keys))?;
-        destination.write(ui, input, encrypted.text.as_bytes(), true, Secrecy::Sealed)?;
+        .map_err(|error| explain::add_clear(&error, keys))?;
+        destination.write(
+            hands.ui,
+            input,
+            encrypted.text.as_bytes(),
+            true,
+            Secrecy::Sealed,
+        )?;
         Ok(report("added", &encrypted, Vec::new(), input))
     }
 }
+
+/// What the files of a run share.
+struct Hands<'a> {
+    ui: &'a Ui,
+    environment: &'a Environment,
+    clients: Arc<Clients>,
+    keys: OnceCell<Keys>,
+}
+
+impl Hands<'_> {
+    /// Returns what opens files, read when it is first asked for.
+    fn keys(&self) -> &Keys {
+        let collect = || Keys::collect(self.environment, &self.clients);
+        self.keys.get_or_init(collect)
+    }
+}
+
+/// Said of a file that its author cannot read.
+const NOT_MINE: &str = "none of your age identities opens the file, so you cannot decrypt or change it; if \
+                        you meant to, add your own recipient";
 
 impl Plan {
     /// The plan of nobody, with which only a file that is encrypted already gets anywhere.

@@ -116,6 +116,17 @@ impl AgeIdentities {
         self.sources.iter().all(|source| source.held.is_err())
     }
 
+    /// Returns whether there are identities and what they open is known: none is of a plugin, or in a
+    /// protected file that was not opened.
+    pub fn are_known(&self) -> bool {
+        let known = |held: &Held| match held {
+            Held::Identities(all) => all.iter().all(|(_, recipient)| recipient.is_some()),
+            Held::Ssh(_) => true,
+            Held::Protected(file) => file.opened().is_some(),
+        };
+        !self.is_empty() && self.held().all(known)
+    }
+
     /// Returns what each source gave, in the order given.
     pub fn sources(&self) -> Vec<SourceReport> {
         let report = |source: &Source| {
