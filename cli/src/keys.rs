@@ -6,6 +6,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use selkie_cloud::endpoint::Unnamed;
 use selkie_keys::aws_kms::AwsKms;
+#[cfg(feature = "azure-kv")]
+use selkie_keys::azure_kv::AzureKv;
 #[cfg(feature = "gcp-kms")]
 use selkie_keys::gcp_kms::GcpKms;
 use selkie_keys::hckms::HuaweiKms;
@@ -70,6 +72,8 @@ impl Clients {
             vault: Arc::clone(&self.services.vault),
             #[cfg(feature = "gcp-kms")]
             gcp_kms: Arc::clone(&self.services.gcp_kms),
+            #[cfg(feature = "azure-kv")]
+            azure_kv: Arc::clone(&self.services.azure_kv),
         }
     }
 
@@ -94,6 +98,8 @@ pub(crate) struct Keys {
     vault: Remembered<VaultTransit>,
     #[cfg(feature = "gcp-kms")]
     gcp_kms: Remembered<GcpKms>,
+    #[cfg(feature = "azure-kv")]
+    azure_kv: Remembered<AzureKv>,
 }
 
 impl Keys {
@@ -106,6 +112,8 @@ impl Keys {
             vault: Remembered::new(&clients.services.vault),
             #[cfg(feature = "gcp-kms")]
             gcp_kms: Remembered::new(&clients.services.gcp_kms),
+            #[cfg(feature = "azure-kv")]
+            azure_kv: Remembered::new(&clients.services.azure_kv),
         }
     }
 
@@ -142,6 +150,8 @@ impl Keys {
             .with(KeyKind::Hckms, &HuaweiKms);
         #[cfg(feature = "gcp-kms")]
         let sources = sources.with(KeyKind::GcpKms, &self.gcp_kms);
+        #[cfg(feature = "azure-kv")]
+        let sources = sources.with(KeyKind::AzureKv, &self.azure_kv);
         sources
     }
 }

@@ -42,6 +42,10 @@ pub(crate) struct KeyFlags {
     /// commas; may be repeated
     #[arg(long, value_name = "IDS", help_heading = "Keys")]
     pub(crate) gcp_kms: Vec<String>,
+    /// Keys of Azure Key Vault (https://VAULT/keys/NAME, with /VERSION for another than the newest),
+    /// separated by commas; may be repeated
+    #[arg(long, value_name = "URLS", help_heading = "Keys")]
+    pub(crate) azure_kv: Vec<String>,
     /// Huawei Cloud KMS keys, as sops takes them; refused, as there is no client for them
     #[arg(long, value_name = "KEYS", help_heading = "Keys", hide = true)]
     pub(crate) hckms: Vec<String>,
@@ -313,6 +317,11 @@ impl<'a> Planner<'a> {
                 KeyKind::GcpKms,
                 (&flags.gcp_kms, "--gcp-kms"),
                 (&environment.gcp_kms_ids, "SOPS_GCP_KMS_IDS"),
+            ),
+            (
+                KeyKind::AzureKv,
+                (&flags.azure_kv, "--azure-kv"),
+                (&environment.azure_keyvault_urls, "SOPS_AZURE_KEYVAULT_URLS"),
             ),
             (
                 KeyKind::Hckms,

@@ -1,16 +1,20 @@
 //! The key services over the network as the user set them up: AWS KMS, Vault transit, Google Cloud
-//! KMS. Nothing is read or sent before a key of theirs is used.
+//! KMS, Azure Key Vault. Nothing is read or sent before a key of theirs is used.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "azure-kv")]
+use selkie_cloud::azure_auth::AzureLoginSettings;
 use selkie_cloud::endpoint::Unnamed;
 #[cfg(feature = "gcp-kms")]
 use selkie_cloud::gcp_auth::GcpLoginSettings;
 use selkie_cloud::kms::KmsTimeouts;
 use selkie_keys::aws_kms::{AwsKms, AwsKmsSettings};
+#[cfg(feature = "azure-kv")]
+use selkie_keys::azure_kv::{AzureKv, AzureKvSettings};
 #[cfg(feature = "gcp-kms")]
 use selkie_keys::gcp_kms::{GcpKms, GcpKmsSettings};
 use selkie_keys::vault_transit::{VaultSettings, VaultTransit};
@@ -46,6 +50,9 @@ pub(crate) struct ServiceVariables {
     /// What Google Cloud KMS is asked with.
     #[cfg(feature = "gcp-kms")]
     gcp: GcpVariables,
+    /// What Azure Key Vault is asked with.
+    #[cfg(feature = "azure-kv")]
+    azure: AzureVariables,
     /// Whether a variable names a proxy.
     proxied: bool,
 }
@@ -112,6 +119,98 @@ impl GcpVariables {
     }
 }
 
+/// The variables of Azure (sops-format.md 8.5, and those of Azure's libraries).
+#[cfg(feature = "azure-kv")]
+#[derive(Default)]
+struct AzureVariables {
+    /// `SELKIE_AZURE_VAULTS`: vaults that get tokens though only a file names them.
+    vaults: Option<String>,
+    /// `AZURE_TENANT_ID`.
+    tenant: Option<String>,
+    /// `AZURE_CLIENT_ID`.
+    client_id: Option<String>,
+    /// `AZURE_CLIENT_SECRET`.
+    client_secret: Option<SecretString>,
+    /// `AZURE_CLIENT_CERTIFICATE_PATH`.
+    certificate: Option<PathBuf>,
+    /// `AZURE_CLIENT_SEND_CERTIFICATE_CHAIN`.
+    send_chain: bool,
+    /// Whether `AZURE_USERNAME` is set.
+    user_name: bool,
+    /// `AZURE_FEDERATED_TOKEN_FILE`.
+    federated_token: Option<PathBuf>,
+    /// `AZURE_AUTHORITY_HOST`.
+    authority: Option<String>,
+    /// `AZURE_ADDITIONALLY_ALLOWED_TENANTS`.
+    more_tenants: Option<String>,
+    /// `IDENTITY_ENDPOINT` and `IDENTITY_HEADER`.
+    identity: Option<(String, SecretString)>,
+    /// A variable of a managed identity that is not supported.
+    other_identity: Option<&'static str>,
+    /// `AZURE_POD_IDENTITY_AUTHORITY_HOST`.
+    metadata_host: Option<String>,
+    /// `AZURE_TOKEN_CREDENTIALS`.
+    only: Option<String>,
+}
+
+#[cfg(feature = "azure-kv")]
+impl AzureVariables {
+    fn read(set: &dyn Fn(&str) -> Option<OsString>) -> Self {
+        let text = |name: &str| set(name).map(|value| value.to_string_lossy().into_owned());
+        let path = |name: &str| set(name).map(PathBuf::from);
+        let identity = text("IDENTITY_ENDPOINT").zip(text("IDENTITY_HEADER"));
+        // In the order in which Azure's library tells them apart.
+        let others = match identity {
+            Some(_) => &["IDENTITY_SERVER_THUMBPRINT"][..],
+            None => &["MSI_ENDPOINT", "IMDS_ENDPOINT"],
+        };
+        Self {
+            vaults: text("SELKIE_AZURE_VAULTS"),
+            tenant: text("AZURE_TENANT_ID"),
+            client_id: text("AZURE_CLIENT_ID"),
+            client_secret: text("AZURE_CLIENT_SECRET").map(SecretString::new),
+            certificate: path("AZURE_CLIENT_CERTIFICATE_PATH"),
+            send_chain: text("AZURE_CLIENT_SEND_CERTIFICATE_CHAIN")
+                .is_some_and(|value| value == "1" || value.eq_ignore_ascii_case("true")),
+            user_name: set("AZURE_USERNAME").is_some(),
+            federated_token: path("AZURE_FEDERATED_TOKEN_FILE"),
+            authority: text("AZURE_AUTHORITY_HOST"),
+            more_tenants: text("AZURE_ADDITIONALLY_ALLOWED_TENANTS"),
+            other_identity: others.iter().copied().find(|name| set(name).is_some()),
+            identity: identity.map(|(endpoint, header)| (endpoint, SecretString::new(header))),
+            metadata_host: text("AZURE_POD_IDENTITY_AUTHORITY_HOST"),
+            only: text("AZURE_TOKEN_CREDENTIALS"),
+        }
+    }
+
+    fn settings(&self, attempt: Duration, proxied: bool) -> AzureKvSettings {
+        let secret = |text: &Option<SecretString>| text.as_ref().map(SecretString::duplicate);
+        let identity = self.identity.as_ref();
+        AzureKvSettings {
+            allow_list: self.vaults.clone(),
+            login: AzureLoginSettings {
+                tenant: self.tenant.clone(),
+                client_id: self.client_id.clone(),
+                client_secret: secret(&self.client_secret),
+                certificate: self.certificate.clone(),
+                send_chain: self.send_chain,
+                user_name: self.user_name,
+                federated_token: self.federated_token.clone(),
+                authority: self.authority.clone(),
+                more_tenants: self.more_tenants.clone(),
+                identity: identity.map(|(to, header)| (to.clone(), header.duplicate())),
+                other_identity: self.other_identity,
+                metadata_host: self.metadata_host.clone(),
+                only: self.only.clone(),
+                timeout: Some(attempt),
+            },
+            proxied,
+            timeout: Some(attempt),
+            ..AzureKvSettings::default()
+        }
+    }
+}
+
 impl ServiceVariables {
     /// `set` gives the value of a variable that is set and not empty.
     pub(crate) fn read(set: &dyn Fn(&str) -> Option<OsString>) -> Self {
@@ -144,6 +243,8 @@ impl ServiceVariables {
             ]),
             #[cfg(feature = "gcp-kms")]
             gcp: GcpVariables::read(set),
+            #[cfg(feature = "azure-kv")]
+            azure: AzureVariables::read(set),
             proxied: !which(&[
                 "HTTPS_PROXY",
                 "https_proxy",
@@ -178,6 +279,8 @@ pub(crate) struct Services {
     pub(crate) vault: Arc<VaultTransit>,
     #[cfg(feature = "gcp-kms")]
     pub(crate) gcp_kms: Arc<GcpKms>,
+    #[cfg(feature = "azure-kv")]
+    pub(crate) azure_kv: Arc<AzureKv>,
 }
 
 impl Services {
@@ -200,6 +303,13 @@ impl Services {
             KeySpec::HcVault { address, .. } => Some(address.clone()),
             _ => None,
         });
+        #[cfg(feature = "azure-kv")]
+        let vaults = given.iter().filter_map(|spec| match spec {
+            KeySpec::AzureKv { vault_url, .. } => Some(vault_url.clone()),
+            _ => None,
+        });
+        #[cfg(feature = "azure-kv")]
+        let vaults: Vec<String> = vaults.collect();
         let vault = VaultSettings {
             address: variables.vault_address.clone(),
             named: servers.collect(),
@@ -224,12 +334,25 @@ impl Services {
                 jiff::Timestamp::now,
                 &network,
             )),
+            #[cfg(feature = "azure-kv")]
+            azure_kv: Arc::new(AzureKv::new(
+                AzureKvSettings {
+                    named: vaults,
+                    unnamed,
+                    ..variables.azure.settings(attempt, variables.proxied)
+                },
+                jiff::Timestamp::now,
+                &network,
+            )),
         })
     }
 
     /// Returns what the services have to say and did not say yet.
     pub(crate) fn take_warnings(&self) -> Vec<String> {
-        self.vault.take_warnings()
+        let mut warnings = self.vault.take_warnings();
+        #[cfg(feature = "azure-kv")]
+        warnings.extend(self.azure_kv.take_warnings());
+        warnings
     }
 }
 
@@ -271,6 +394,30 @@ mod tests {
             ("SOPS_GCP_KMS_UNIVERSE_DOMAIN", "s"),
         ]);
         assert_eq!(own.gcp.universe.as_deref(), Some("s"));
+    }
+
+    #[cfg(feature = "azure-kv")]
+    #[test]
+    fn the_variables_of_azure_are_read_as_its_libraries_read_them() {
+        let service = of(&[
+            ("IDENTITY_ENDPOINT", "http://e"),
+            ("IDENTITY_HEADER", "h"),
+            ("MSI_ENDPOINT", "http://m"),
+            ("AZURE_CLIENT_SEND_CERTIFICATE_CHAIN", "TRUE"),
+        ])
+        .azure;
+        assert!(service.identity.is_some() && service.other_identity.is_none());
+        assert!(service.send_chain);
+        let fabric = of(&[
+            ("IDENTITY_ENDPOINT", "http://e"),
+            ("IDENTITY_HEADER", "h"),
+            ("IDENTITY_SERVER_THUMBPRINT", "t"),
+        ]);
+        let other = Some("IDENTITY_SERVER_THUMBPRINT");
+        assert_eq!(fabric.azure.other_identity, other);
+        let half = of(&[("IDENTITY_ENDPOINT", "http://e"), ("MSI_ENDPOINT", "m")]).azure;
+        assert!(half.identity.is_none());
+        assert_eq!(half.other_identity, Some("MSI_ENDPOINT"));
     }
 
     #[test]

@@ -5,6 +5,10 @@
 //! of this crate carries a token, a key or a value; answers that are not errors are secret bytes.
 
 pub mod aws;
+#[cfg(feature = "azure-kv")]
+pub mod azure_auth;
+#[cfg(feature = "azure-kv")]
+pub mod azure_kv;
 pub mod endpoint;
 #[cfg(feature = "gcp-kms")]
 pub mod gcp_auth;

@@ -9,6 +9,8 @@ use zeroize::Zeroizing;
 
 use crate::age::{AgeRecipient, RecipientError};
 use crate::aws_kms::{AwsKms, AwsKmsKey};
+#[cfg(feature = "azure-kv")]
+use crate::azure_kv::{AzureKv, AzureKvKey};
 #[cfg(feature = "gcp-kms")]
 use crate::gcp_kms::{GcpKms, GcpKmsKey};
 use crate::hckms;
@@ -32,6 +34,9 @@ pub struct KeyContext {
     /// Wraps for keys of Google Cloud KMS.
     #[cfg(feature = "gcp-kms")]
     pub gcp_kms: Arc<GcpKms>,
+    /// Wraps for keys of Azure Key Vault.
+    #[cfg(feature = "azure-kv")]
+    pub azure_kv: Arc<AzureKv>,
 }
 
 /// Why nothing can be wrapped with a key.
@@ -70,6 +75,8 @@ pub fn master_key(
         KeySpec::GcpKms { resource_id } => {
             Box::new(GcpKmsKey::new(resource_id, &context.gcp_kms, context.now))
         }
+        #[cfg(feature = "azure-kv")]
+        KeySpec::AzureKv { .. } => Box::new(AzureKvKey::new(spec, &context.azure_kv, context.now)),
         KeySpec::Hckms { .. } => return Err(MasterKeyError::Huawei),
         other => return Err(MasterKeyError::Unsupported(other.kind())),
     })

@@ -6,6 +6,8 @@
 
 pub mod age;
 pub mod aws_kms;
+#[cfg(feature = "azure-kv")]
+pub mod azure_kv;
 #[cfg(feature = "gcp-kms")]
 pub mod gcp_kms;
 pub mod hckms;

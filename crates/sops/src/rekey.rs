@@ -103,8 +103,25 @@ impl KeyChanges {
     }
 }
 
-/// sops compares keys by their text form (sops-format.md 8).
+/// sops compares keys by their text form (sops-format.md 8). A key of an Azure vault that names no
+/// version is the same as the one in any: its newest version is looked up when something is wrapped.
 fn same(one: &KeySpec, two: &KeySpec) -> bool {
+    if let (
+        KeySpec::AzureKv {
+            vault_url: vault,
+            name,
+            version,
+        },
+        KeySpec::AzureKv {
+            vault_url: other_vault,
+            name: other_name,
+            version: other_version,
+        },
+    ) = (one, two)
+        && (version.is_none() || other_version.is_none())
+    {
+        return vault == other_vault && name == other_name;
+    }
     one.kind() == two.kind() && one.identity() == two.identity()
 }
 

@@ -272,3 +272,23 @@ fn fields_that_sops_does_not_know_stay() {
         assert_eq!(rotated.text.matches(kept).count(), 2, "{}", rotated.text);
     }
 }
+
+/// What a rule without a version means is found out only when something is wrapped.
+#[test]
+fn a_vault_key_without_a_version_is_the_one_in_any() {
+    let key = |text: &str| KeySpec::parse(crate::KeyKind::AzureKv, text).unwrap();
+    let newest = key("https://v.vault.azure.net/keys/k");
+    let first = key("https://v.vault.azure.net/keys/k/1");
+    assert!(same(&newest, &first) && same(&first, &newest) && same(&newest, &newest));
+    assert!(!same(&first, &key("https://v.vault.azure.net/keys/k/2")));
+    assert!(!same(
+        &newest,
+        &key("https://v.vault.azure.net/keys/other/1")
+    ));
+    assert!(!same(&newest, &key("https://w.vault.azure.net/keys/k/1")));
+    let target = KeyTarget {
+        groups: vec![vec![newest]],
+        threshold: None,
+    };
+    assert!(KeyChanges::between(&[vec![first]], 0, &target).is_empty());
+}

@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Result, ensure};
 use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
@@ -11,7 +13,7 @@ use aws_lc_rs::rsa::{
 };
 use aws_lc_rs::signature::{RSA_PSS_2048_8192_SHA256, UnparsedPublicKey};
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use rcgen::{CertificateParams, KeyPair};
 use serde_json::{Value, json};
 
@@ -35,7 +37,9 @@ pub struct Azure {
     certificate: KeyPair,
     certificate_pem: String,
     /// What the challenge names as resource.
-    resource: std::sync::Mutex<String>,
+    resource: Mutex<String>,
+    /// Whether a token has to prove more than the usual.
+    wants_claims: AtomicBool,
 }
 
 impl Azure {
@@ -48,7 +52,8 @@ impl Azure {
             key: PrivateDecryptingKey::generate(KeySize::Rsa2048)?,
             certificate,
             certificate_pem,
-            resource: std::sync::Mutex::new(RESOURCE.to_owned()),
+            resource: Mutex::new(RESOURCE.to_owned()),
+            wants_claims: AtomicBool::new(false),
         })
     }
 
@@ -97,6 +102,12 @@ impl Azure {
         resource.clone_into(&mut lock(&self.resource));
     }
 
+    /// Lets the vault refuse the next token, good as it is, until a login brings the claims that it
+    /// asks for.
+    pub fn ask_for_claims(&self) {
+        self.wants_claims.store(true, Ordering::SeqCst);
+    }
+
     pub(super) fn answer(&self, request: &Request) -> Option<Answer> {
         match (request.host.as_str(), request.path.as_str()) {
             (host, _) if host.ends_with(".vault.azure.net") || host == "vault.example" => {
@@ -124,6 +135,19 @@ impl Azure {
         }
         if bearer != format!("Bearer {TOKEN}") {
             return refused(403, "Forbidden", "Caller is not authorized");
+        }
+        if self.wants_claims.load(Ordering::SeqCst) {
+            let mut answer = refused(401, "Unauthorized", "AKV10139: more claims are needed");
+            let claims = json!({"access_token": {"nbf": {"essential": true, "value": "1"}}});
+            answer.headers.push((
+                "WWW-Authenticate",
+                format!(
+                    "Bearer realm=\"\", authorization_uri=\"https://login.microsoftonline.com/common/\
+                     oauth2/authorize\", error=\"insufficient_claims\", claims=\"{}\"",
+                    STANDARD.encode(claims.to_string())
+                ),
+            ));
+            return answer;
         }
         if request
             .query
@@ -227,6 +251,9 @@ impl Azure {
             || !scopes.contains(&"https://vault.azure.net/.default")
         {
             return denied("invalid_request", "AADSTS900144: the request is malformed");
+        }
+        if field("claims").contains("nbf") {
+            self.wants_claims.store(false, Ordering::SeqCst);
         }
         let assertion = field("client_assertion");
         match (field("client_secret"), assertion) {

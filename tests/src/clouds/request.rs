@@ -100,7 +100,9 @@ impl Request {
             let value = self.header(name);
             // One client asks for any type by a header, another by none.
             let any = name == "accept" && value == "*/*";
-            if !value.is_empty() && !any {
+            // Without a body a type means nothing.
+            let idle = name == "content-type" && self.body.is_empty();
+            if !value.is_empty() && !any && !idle {
                 let decoded = pairs(&format!("v={}", value.replace('+', "%2B")));
                 let value = match name {
                     "x-goog-request-params" => pairs(value)["name"].clone(),
@@ -131,8 +133,12 @@ impl Request {
     }
 }
 
-/// A signed token as its header and claims, without their times; any other text as it is.
+/// A signed token as its header and claims, without their times; an object of JSON as a tree; any
+/// other text as it is.
 fn signed(text: &str) -> Value {
+    if let Ok(object @ Value::Object(_)) = serde_json::from_str(text) {
+        return object;
+    }
     let token = text.strip_prefix("Bearer ").unwrap_or(text);
     let part = |text: &str| -> Option<Value> {
         serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).ok()?).ok()

@@ -4,6 +4,8 @@
 #[path = "../keys_network/work.rs"]
 mod work;
 
+mod azure;
+mod azure_refused;
 mod google;
 mod google_refused;
 mod same;
