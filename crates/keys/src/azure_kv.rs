@@ -58,7 +58,7 @@ pub struct AzureKv {
 }
 
 enum Login {
-    Settings(AzureLoginSettings),
+    Settings(Box<AzureLoginSettings>),
     Made(Arc<AzureLogin>),
 }
 
@@ -100,7 +100,7 @@ impl AzureKv {
         let login = std::mem::take(&mut settings.login);
         Self {
             settings,
-            login: Mutex::new(Login::Settings(login)),
+            login: Mutex::new(Login::Settings(Box::new(login))),
             clock,
             network: Arc::clone(network),
             resolver: Arc::new(SystemResolver),
@@ -164,7 +164,7 @@ impl AzureKv {
         let mut login = self.login.lock().unwrap_or_else(PoisonError::into_inner);
         let settings = match &mut *login {
             Login::Made(made) => return Ok(Arc::clone(made)),
-            Login::Settings(settings) => std::mem::take(settings),
+            Login::Settings(settings) => std::mem::take(&mut **settings),
         };
         let made = Arc::new(AzureLogin::new(settings, self.clock)?);
         *login = Login::Made(Arc::clone(&made));
