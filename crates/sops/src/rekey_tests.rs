@@ -276,7 +276,7 @@ fn fields_that_sops_does_not_know_stay() {
 /// What a rule without a version means is found out only when something is wrapped.
 #[test]
 fn a_vault_key_without_a_version_is_the_one_in_any() {
-    let key = |text: &str| KeySpec::parse(crate::KeyKind::AzureKv, text).unwrap();
+    let key = |text: &str| KeySpec::parse(KeyKind::AzureKv, text).unwrap();
     let newest = key("https://v.vault.azure.net/keys/k");
     let first = key("https://v.vault.azure.net/keys/k/1");
     assert!(same(&newest, &first) && same(&first, &newest) && same(&newest, &newest));
