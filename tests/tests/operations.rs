@@ -169,7 +169,8 @@ fn by_us(format: Format, text: &str) -> Result<String> {
         threshold: None,
         selection: Selection::default(),
         mac_only_encrypted: false,
-        whole_mac: false,
+        // sops passes over it, and every change of ours renews it.
+        whole_mac: true,
         now: now(),
     };
     match encrypt(text, format, &plan)? {

@@ -373,6 +373,22 @@ fn a_demand_stands_outside_of_the_repository() -> Result<()> {
             "{done:?}"
         );
     }
+    for arguments in [
+        &["decrypt", "--check", "."][..],
+        &["edit", "bare.yaml"],
+        &["set", "bare.yaml", "[\"name\"]", "1"],
+        &["unset", "bare.yaml", "[\"name\"]"],
+        &["rotate", "bare.yaml"],
+        &["rekey", "--older-than", "1d", "bare.yaml"],
+        &["groups", "add", "bare.yaml", "--age", RECIPIENT],
+        &["exec", "bare.yaml", "--", "echo", "ran"],
+        &["exec", "--file", "bare.yaml", "--", "echo", "ran", "{}"],
+    ] {
+        let done = asked(arguments, false)?;
+        let idle = arguments[0] == "rekey" && done.code == Some(0);
+        ensure!(done.code == Some(51) || idle, "{arguments:?} {done:?}");
+        ensure!(!done.text().contains("ran"), "{arguments:?} {done:?}");
+    }
     ensure!(here.read("bare.yaml")? == bare, "the file was written");
     ensure!(asked(&["decrypt", "whole.yaml"], false)?.code == Some(0));
     ensure_refused(
