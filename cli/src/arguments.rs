@@ -2,14 +2,15 @@
 
 use std::env;
 
-use clap::builder::Resettable;
-use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::builder::{BoolishValueParser, Resettable};
+use clap::{ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{
-    cert, completion, decrypt, edit, encrypt, exec, groups, keygen, rekey, rotate, rules, seal,
-    set, status, updatekeys,
+    cert, completion, decrypt, edit, encrypt, exec, groups, keygen, keyservice, publish, rekey,
+    rotate, rules, seal, set, status, updatekeys,
 };
-use crate::failure::EXIT_CODES;
+use crate::failure::{EXIT_CODES, Failure, Kind};
+use crate::services::KeyServices;
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -25,6 +26,8 @@ use crate::failure::EXIT_CODES;
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) output: OutputFlags,
+    #[command(flatten)]
+    pub(crate) key_services: KeyServiceFlags,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -61,6 +64,53 @@ pub(crate) struct OutputFlags {
     pub(crate) json: bool,
 }
 
+/// Who wraps and unwraps data keys.
+#[derive(Debug, Args)]
+pub(crate) struct KeyServiceFlags {
+    /// Ask this key service, too, for keys: unix:///PATH or tcp://HOST:PORT; may be repeated
+    #[arg(
+        long,
+        global = true,
+        value_name = "ADDRESS",
+        env = "SOPS_KEYSERVICE",
+        value_delimiter = ',',
+        help_heading = "Key services"
+    )]
+    keyservice: Vec<String>,
+    /// Whether this process uses keys itself, before any key service
+    #[arg(
+        long,
+        global = true,
+        value_name = "true|false",
+        env = "SOPS_ENABLE_LOCAL_KEYSERVICE",
+        default_value = "true",
+        default_missing_value = "true",
+        num_args = 0..=1,
+        require_equals = true,
+        value_parser = BoolishValueParser::new(),
+        action = ArgAction::Set,
+        hide_default_value = true,
+        hide_possible_values = true,
+        help_heading = "Key services"
+    )]
+    enable_local_keyservice: bool,
+}
+
+impl KeyServiceFlags {
+    /// Reads the addresses.
+    pub(crate) fn choice(&self) -> Result<KeyServices, Failure> {
+        let addresses = self.keyservice.iter().filter(|text| !text.is_empty());
+        let addresses = addresses.map(|text| text.parse());
+        let remote = addresses
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| Failure::new(Kind::Other, format!("--keyservice: {error}")))?;
+        Ok(KeyServices {
+            local: self.enable_local_keyservice,
+            remote,
+        })
+    }
+}
+
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -77,6 +127,8 @@ pub(crate) enum Command {
     Status(status::Status),
     Rules(rules::Rules),
     Keygen(keygen::Keygen),
+    Keyservice(keyservice::KeyService),
+    Publish(publish::Publish),
     Seal(seal::Seal),
     Cert(cert::Cert),
     Completion(completion::Completion),

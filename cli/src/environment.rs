@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use selkie_secret::SecretString;
 use selkie_sops::{KeyKind, KeySpec};
 
-use crate::services::ServiceVariables;
+use crate::services::{KeyServices, ServiceVariables};
 
 /// What the environment says. Variables that are empty count as not set, as in sops.
 #[derive(Default)]
@@ -44,6 +44,9 @@ pub(crate) struct Environment {
     pub(crate) huawei_keys: Option<String>,
     /// What key services over the network are asked with.
     pub(crate) services: ServiceVariables,
+    /// Which processes wrap and unwrap. The flags or `SOPS_KEYSERVICE` and
+    /// `SOPS_ENABLE_LOCAL_KEYSERVICE`, which the flags stand for, set it.
+    pub(crate) key_services: KeyServices,
     /// `SOPS_GPG_EXEC`.
     pub(crate) gpg_program: Option<OsString>,
     /// `GNUPGHOME`, else `~/.gnupg`.
@@ -56,6 +59,8 @@ pub(crate) struct Environment {
     pub(crate) require_whole_mac: bool,
     /// The user's own configuration of Selkie, if its folder is known.
     pub(crate) user_config: Option<PathBuf>,
+    /// `XDG_RUNTIME_DIR`.
+    pub(crate) runtime_folder: Option<PathBuf>,
 }
 
 impl Environment {
@@ -103,9 +108,11 @@ impl Environment {
             azure_keyvault_urls: text("SOPS_AZURE_KEYVAULT_URLS"),
             huawei_keys: text("SOPS_HUAWEICLOUD_KMS_IDS"),
             services: ServiceVariables::read(&set),
+            key_services: KeyServices::default(),
             gpg_program: set("SOPS_GPG_EXEC"),
             gpg_home: path("GNUPGHOME").or_else(|| path("HOME").map(|home| home.join(".gnupg"))),
             has_gpg_terminal: set("GPG_TTY").is_some(),
+            runtime_folder: path("XDG_RUNTIME_DIR"),
         }
     }
 }

@@ -13,6 +13,7 @@ use selkie_keys::gcp_kms::GcpKms;
 use selkie_keys::hckms::HuaweiKms;
 use selkie_keys::pgp::{Gpg, GpgSettings};
 use selkie_keys::prompt::Prompt;
+use selkie_keys::service::{EachInTurn, RemoteKeys};
 use selkie_keys::vault_transit::VaultTransit;
 use selkie_keys::{KeyContext, KeySources, Remembered};
 use selkie_sops::{DataKeySource, DecryptOptions, KeyEntry, KeyKind, KeySpec, UnwrapError};
@@ -56,8 +57,13 @@ impl Clients {
         let prompt = prompt(environment);
         Ok(Arc::new(Self {
             gpg: Arc::new(gpg(environment, &prompt)),
-            services: Services::new(&environment.services, given, unnamed)?,
             opening: environment.opening()?,
+            services: Services::new(
+                &environment.services,
+                &environment.key_services,
+                given,
+                unnamed,
+            )?,
             prompt,
         }))
     }
@@ -74,7 +80,19 @@ impl Clients {
             gcp_kms: Arc::clone(&self.services.gcp_kms),
             #[cfg(feature = "azure-kv")]
             azure_kv: Arc::clone(&self.services.azure_kv),
+            local: self.services.local,
+            remote: self.services.remote.clone(),
         }
+    }
+
+    /// Returns the services over the network.
+    pub(crate) fn services(&self) -> &Services {
+        &self.services
+    }
+
+    /// Returns who is asked on behalf of keys.
+    pub(crate) fn prompt(&self) -> &Arc<dyn Prompt> {
+        &self.prompt
     }
 
     /// Returns what the services have to say and did not say yet.
@@ -92,6 +110,14 @@ impl Clients {
 
 /// Every source of data keys.
 pub(crate) struct Keys {
+    /// None where this process may not unwrap.
+    local: Option<Local>,
+    remote: Vec<Remembered<RemoteKeys>>,
+    opening: DecryptOptions,
+}
+
+/// The sources of this process.
+struct Local {
     identities: Identities,
     clients: Arc<Clients>,
     aws_kms: Remembered<AwsKms>,
@@ -100,35 +126,57 @@ pub(crate) struct Keys {
     gcp_kms: Remembered<GcpKms>,
     #[cfg(feature = "azure-kv")]
     azure_kv: Remembered<AzureKv>,
+    /// Whether each distinct wrapped key is unwrapped once.
+    remembers: bool,
 }
 
 impl Keys {
     /// Reads identity files; runs no command and opens no connection.
     pub(crate) fn collect(environment: &Environment, clients: &Arc<Clients>) -> Self {
-        Self {
+        Self::with(environment, clients, true)
+    }
+
+    /// As [`Self::collect`], for a process that lives long: services over the network are asked
+    /// each time, so that no data key stays in memory and a right that was taken away is gone.
+    pub(crate) fn forgetful(environment: &Environment, clients: &Arc<Clients>) -> Self {
+        Self::with(environment, clients, false)
+    }
+
+    fn with(environment: &Environment, clients: &Arc<Clients>, remembers: bool) -> Self {
+        let services = &clients.services;
+        let local = services.local.then(|| Local {
             identities: Identities::collect(environment, &clients.prompt),
             clients: Arc::clone(clients),
-            aws_kms: Remembered::new(&clients.services.aws_kms),
-            vault: Remembered::new(&clients.services.vault),
+            aws_kms: Remembered::new(&services.aws_kms),
+            vault: Remembered::new(&services.vault),
             #[cfg(feature = "gcp-kms")]
-            gcp_kms: Remembered::new(&clients.services.gcp_kms),
+            gcp_kms: Remembered::new(&services.gcp_kms),
             #[cfg(feature = "azure-kv")]
-            azure_kv: Remembered::new(&clients.services.azure_kv),
+            azure_kv: Remembered::new(&services.azure_kv),
+            remembers,
+        });
+        Self {
+            local,
+            remote: services.remote.iter().map(Remembered::new).collect(),
+            opening: clients.opening.clone(),
         }
     }
 
     /// Says, a line each, where age identities were looked for and what was found.
     pub(crate) fn places(&self) -> String {
-        self.identities.places()
+        let local = self.local.as_ref();
+        let places = local.map(|local| local.identities.places());
+        places.unwrap_or_default()
     }
 
     /// Returns how files are opened: with what the user demands of them.
     pub(crate) fn opening(&self) -> DecryptOptions {
-        self.clients.opening.clone()
+        self.opening.clone()
     }
 
     /// Returns whether whoever has these keys surely cannot open a file that is encrypted for `groups`:
-    /// there are age identities, and too few groups have one of them or a key of another type.
+    /// there are age identities, and too few groups have one of them or a key of another type. What a
+    /// key service opens is known to it alone.
     pub(crate) fn surely_miss(&self, groups: &[Vec<KeySpec>], threshold: Option<usize>) -> bool {
         let mine = |spec: &KeySpec| {
             spec.kind() != KeyKind::Age || self.fits(&spec.entry("", Timestamp::UNIX_EPOCH))
@@ -138,31 +186,56 @@ impl Keys {
             1 => 1,
             all => threshold.unwrap_or(all),
         };
-        self.identities.are_known() && groups.iter().filter(opens).count() < needed
+        let known = self.local.as_ref();
+        self.remote.is_empty()
+            && known.is_some_and(|local| local.identities.are_known())
+            && groups.iter().filter(opens).count() < needed
     }
+}
 
+impl Local {
     fn sources(&self) -> KeySources<'_> {
         let sources = KeySources::default()
             .with(KeyKind::Age, &self.identities)
             .with(KeyKind::Pgp, self.clients.gpg.as_ref())
-            .with(KeyKind::Kms, &self.aws_kms)
-            .with(KeyKind::HcVault, &self.vault)
+            .with(KeyKind::Kms, self.each(&self.aws_kms))
+            .with(KeyKind::HcVault, self.each(&self.vault))
             .with(KeyKind::Hckms, &HuaweiKms);
         #[cfg(feature = "gcp-kms")]
-        let sources = sources.with(KeyKind::GcpKms, &self.gcp_kms);
+        let sources = sources.with(KeyKind::GcpKms, self.each(&self.gcp_kms));
         #[cfg(feature = "azure-kv")]
-        let sources = sources.with(KeyKind::AzureKv, &self.azure_kv);
+        let sources = sources.with(KeyKind::AzureKv, self.each(&self.azure_kv));
         sources
+    }
+
+    /// A service with its memory, or without.
+    fn each<'s, S: DataKeySource + Sync + Send>(
+        &self,
+        service: &'s Remembered<S>,
+    ) -> &'s (dyn DataKeySource + Sync) {
+        match self.remembers {
+            true => service,
+            false => service.source(),
+        }
     }
 }
 
 impl DataKeySource for Keys {
     fn fits(&self, entry: &KeyEntry) -> bool {
-        self.sources().fits(entry)
+        let local = self.local.as_ref();
+        local.is_some_and(|local| local.sources().fits(entry))
     }
 
     fn unwrap_key(&self, entry: &KeyEntry) -> Result<Zeroizing<Vec<u8>>, UnwrapError> {
-        self.sources().unwrap_key(entry)
+        let local = self.local.as_ref().map(Local::sources);
+        let mut each: Vec<&dyn DataKeySource> = Vec::new();
+        each.extend(local.iter().map(|source| source as &dyn DataKeySource));
+        each.extend(
+            self.remote
+                .iter()
+                .map(|source| source as &dyn DataKeySource),
+        );
+        EachInTurn(each).unwrap_key(entry)
     }
 }
 

@@ -24,7 +24,9 @@ mod keys;
 mod parallel;
 mod personality;
 mod plan;
+mod publishing;
 mod services;
+mod serving;
 mod session;
 mod shown_keys;
 mod terminal;
@@ -55,7 +57,11 @@ fn main() -> ExitCode {
     if let Err(failure) = audit::check() {
         return ExitCode::from(ui.fail(None, &failure));
     }
-    let environment = environment::Environment::of_process();
+    let mut environment = environment::Environment::of_process();
+    match arguments.key_services.choice() {
+        Ok(choice) => environment.key_services = choice,
+        Err(failure) => return ExitCode::from(ui.fail(None, &failure)),
+    }
     match arguments.command {
         Command::Encrypt(verb) => verb.run(&ui, &environment),
         Command::Decrypt(verb) => verb.run(&ui, &environment),
@@ -70,6 +76,8 @@ fn main() -> ExitCode {
         Command::Status(verb) => verb.run(&ui, &environment),
         Command::Rules(verb) => verb.run(&ui, &environment),
         Command::Keygen(verb) => verb.run(&ui),
+        Command::Keyservice(verb) => verb.run(&ui, environment),
+        Command::Publish(verb) => verb.run(&ui, &environment),
         Command::Seal(verb) => verb.run(&ui),
         Command::Cert(verb) => verb.run(&ui),
         Command::Completion(verb) => verb.run(&ui),

@@ -17,6 +17,7 @@ use selkie_keys::aws_kms::{AwsKms, AwsKmsSettings};
 use selkie_keys::azure_kv::{AzureKv, AzureKvSettings};
 #[cfg(feature = "gcp-kms")]
 use selkie_keys::gcp_kms::{GcpKms, GcpKmsSettings};
+use selkie_keys::service::{RemoteKeys, ServiceAddress, ServiceLimits};
 use selkie_keys::vault_transit::{VaultSettings, VaultTransit};
 use selkie_secret::SecretString;
 use selkie_sops::KeySpec;
@@ -273,6 +274,22 @@ impl ServiceVariables {
     }
 }
 
+/// Which processes wrap and unwrap data keys: this one, then the others in turn.
+#[derive(Debug, Clone)]
+pub(crate) struct KeyServices {
+    pub(crate) local: bool,
+    pub(crate) remote: Vec<ServiceAddress>,
+}
+
+impl Default for KeyServices {
+    fn default() -> Self {
+        Self {
+            local: true,
+            remote: Vec::new(),
+        }
+    }
+}
+
 /// The services of one run; shared by everything that wraps and unwraps.
 pub(crate) struct Services {
     pub(crate) aws_kms: Arc<AwsKms>,
@@ -281,6 +298,14 @@ pub(crate) struct Services {
     pub(crate) gcp_kms: Arc<GcpKms>,
     #[cfg(feature = "azure-kv")]
     pub(crate) azure_kv: Arc<AzureKv>,
+    /// `VAULT_ADDR`.
+    pub(crate) vault_address: Option<String>,
+    /// The time limit of one attempt.
+    pub(crate) attempt: Duration,
+    /// Whether this process wraps and unwraps.
+    pub(crate) local: bool,
+    /// The processes that do so besides.
+    pub(crate) remote: Vec<Arc<RemoteKeys>>,
 }
 
 impl Services {
@@ -288,11 +313,18 @@ impl Services {
     /// stand on is trusted. `unnamed` says what becomes of other servers.
     pub(crate) fn new(
         variables: &ServiceVariables,
+        processes: &KeyServices,
         given: &[KeySpec],
         unnamed: Unnamed,
     ) -> Result<Self, Failure> {
         let attempt = variables.attempt()?;
         let network = Arc::default();
+        let limits = ServiceLimits {
+            connect: attempt,
+            answer: ANSWER,
+        };
+        let remote = processes.remote.iter();
+        let remote = remote.map(|at| Arc::new(RemoteKeys::new(at.clone(), limits, &network)));
         let kms = AwsKmsSettings {
             timeouts: KmsTimeouts::of_attempt(attempt),
             host_name: hostname::get()
@@ -326,6 +358,10 @@ impl Services {
             timeout: Some(attempt),
         };
         Ok(Self {
+            vault_address: variables.vault_address.clone(),
+            attempt,
+            local: processes.local,
+            remote: remote.collect(),
             aws_kms: Arc::new(AwsKms::new(kms, &network)),
             vault: Arc::new(VaultTransit::new(vault, &network)),
             #[cfg(feature = "gcp-kms")]
@@ -355,6 +391,9 @@ impl Services {
         warnings
     }
 }
+
+/// The time for an answer of a key service: somebody may have to allow it.
+const ANSWER: Duration = Duration::from_secs(300);
 
 #[cfg(test)]
 mod tests {

@@ -80,6 +80,11 @@ pub(crate) fn name() -> Option<std::ffi::OsString> {
     Some(std::ffi::OsString::from_vec(name.into_bytes()))
 }
 
+/// Returns whether there is a terminal to ask on.
+pub(crate) fn is_there() -> bool {
+    open().is_ok()
+}
+
 fn open() -> io::Result<File> {
     File::options().read(true).write(true).open("/dev/tty")
 }

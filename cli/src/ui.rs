@@ -15,6 +15,7 @@ use crate::arguments::OutputFlags;
 use crate::failure::{Failure, Kind};
 
 /// Where a run reports to.
+#[derive(Debug, Clone)]
 pub(crate) struct Ui {
     quiet: bool,
     json: bool,

@@ -24,6 +24,8 @@ fn help_of_every_verb_is_the_recorded_one() {
         &["rules", "--help"],
         &["completion", "--help"],
         &["keygen", "--help"],
+        &["keyservice", "--help"],
+        &["publish", "--help"],
         &["seal", "--help"],
         &["cert", "--help"],
     ] {

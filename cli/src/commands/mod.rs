@@ -8,6 +8,8 @@ pub(crate) mod encrypt;
 pub(crate) mod exec;
 pub(crate) mod groups;
 pub(crate) mod keygen;
+pub(crate) mod keyservice;
+pub(crate) mod publish;
 pub(crate) mod rekey;
 pub(crate) mod rotate;
 pub(crate) mod rules;

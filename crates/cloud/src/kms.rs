@@ -389,7 +389,7 @@ pub fn region_of(key_arn: &str) -> Option<&str> {
 }
 
 /// A region becomes part of the host name that the data key is sent to: letters, digits and hyphens.
-fn is_region(text: &str) -> bool {
+pub(crate) fn is_region(text: &str) -> bool {
     let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     (1..=63).contains(&text.len())
         && text.bytes().all(inner)

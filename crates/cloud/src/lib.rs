@@ -17,6 +17,7 @@ pub mod gcp_kms;
 #[cfg(any(feature = "gcp-kms", feature = "azure-kv"))]
 mod jwt;
 pub mod kms;
+pub mod kv;
 mod message;
 mod refusal;
 #[cfg_attr(
@@ -24,5 +25,6 @@ mod refusal;
     allow(dead_code, reason = "Vault's client uses a part of it")
 )]
 pub mod rest;
+pub mod s3;
 pub mod transit;
 pub mod vault;

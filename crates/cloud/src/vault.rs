@@ -307,6 +307,34 @@ impl VaultClient {
         self.body(response, path).await
     }
 
+    /// Sends a JSON body of values, as [`Self::write`]; an error repeats none of the server's words,
+    /// which may repeat a value.
+    pub(crate) async fn write_value(
+        &self,
+        path: &str,
+        body: SecretBytes,
+    ) -> Result<(), VaultError> {
+        match self.write(path, body, "").await {
+            Ok(_) => Ok(()),
+            Err(VaultError::Status {
+                server,
+                path,
+                status,
+                ..
+            }) => {
+                let known = StatusCode::from_u16(status).ok();
+                let reason = known.and_then(|status| status.canonical_reason());
+                Err(VaultError::Status {
+                    server,
+                    path,
+                    status,
+                    detail: reason.unwrap_or("no reason given").to_owned(),
+                })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     async fn get(&self, url: Url, path: &str) -> Result<Response, VaultError> {
         self.send(|| Some(self.http.get(url.clone())), path, "")
             .await

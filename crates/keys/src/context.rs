@@ -16,6 +16,7 @@ use crate::gcp_kms::{GcpKms, GcpKmsKey};
 use crate::hckms;
 use crate::pgp::{Gpg, PgpKey};
 use crate::prompt::Prompt;
+use crate::service::{RemoteKeys, ServedKey};
 use crate::vault_transit::{VaultTransit, VaultTransitKey};
 
 /// What master keys are made with: settings and clients, which do nothing before they are used.
@@ -37,6 +38,10 @@ pub struct KeyContext {
     /// Wraps for keys of Azure Key Vault.
     #[cfg(feature = "azure-kv")]
     pub azure_kv: Arc<AzureKv>,
+    /// Whether this process wraps, before any key service is asked.
+    pub local: bool,
+    /// The key services that are asked in turn.
+    pub remote: Vec<Arc<RemoteKeys>>,
 }
 
 /// Why nothing can be wrapped with a key.
@@ -52,10 +57,33 @@ pub enum MasterKeyError {
     /// This build leaves the client out.
     #[error("keys of type {0} cannot be used: this build of Selkie was made without their client")]
     Unsupported(KeyKind),
+    /// This process may not, and nobody else is named.
+    #[error("no key service is enabled")]
+    NoService,
 }
 
-/// Returns what wraps data keys with the key of this name.
+/// Returns what wraps data keys with the key of this name: this process, then the key services.
 pub fn master_key(
+    spec: &KeySpec,
+    context: &KeyContext,
+) -> Result<Box<dyn MasterKey + Send + Sync>, MasterKeyError> {
+    let local = match context.local {
+        true => local_key(spec, context),
+        false => Err(MasterKeyError::NoService),
+    };
+    if context.remote.is_empty() {
+        return local;
+    }
+    Ok(Box::new(ServedKey {
+        spec: spec.clone(),
+        id: spec.identity(),
+        local,
+        remote: context.remote.clone(),
+        created_at: context.now,
+    }))
+}
+
+fn local_key(
     spec: &KeySpec,
     context: &KeyContext,
 ) -> Result<Box<dyn MasterKey + Send + Sync>, MasterKeyError> {

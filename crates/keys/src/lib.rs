@@ -13,6 +13,7 @@ pub mod gcp_kms;
 pub mod hckms;
 pub mod pgp;
 pub mod prompt;
+pub mod service;
 pub mod vault_transit;
 
 mod context;

@@ -126,6 +126,16 @@ impl VaultTransit {
         std::mem::take(&mut self.warnings.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Asks a server for something else than the transit engine, with the same settings and the same
+    /// policy for who gets the token; returns why not as the user should read it.
+    pub fn with_server<T>(
+        &self,
+        address: &str,
+        call: impl AsyncFnOnce(&VaultClient) -> Result<T, VaultError>,
+    ) -> Result<T, String> {
+        self.ask(address, call).map_err(|error| error.to_string())
+    }
+
     fn ask<T>(
         &self,
         address: &str,

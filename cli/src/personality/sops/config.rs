@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-use selkie_sops::{Config, CreationRule, Stores};
+use selkie_sops::{Config, CreationRule, DestinationRule, Stores};
 
 use super::{Exit, Invocation};
 use crate::config_file::without_dots;
@@ -40,6 +40,11 @@ impl ConfigFile {
                 "error loading config: no matching creation rules found".to_owned(),
             )),
         }
+    }
+
+    /// Returns where a file is published to, by its path as it was typed.
+    pub(super) fn destination(&self, typed: &Path) -> Option<&DestinationRule> {
+        self.config.destination_for(&typed.to_string_lossy())
     }
 
     pub(super) fn stores(&self) -> &Stores {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use selkie_keys::master_key;
+use selkie_keys::service::AddressError;
 use selkie_sops::{
     CreationRule, DataKeySource, DecryptOptions, EncryptPlan, Encryption, KeyEntry, KeyKind,
     KeySpec, KmsSpec, MasterKey, Selection, SelectionSettings, UnwrapError, WrapError,
@@ -16,6 +17,7 @@ use super::target::Target;
 use super::{Exit, Invocation, told};
 use crate::document::{self, Shape};
 use crate::keys::{Clients, Keys};
+use crate::services::{KeyServices, Services};
 
 /// The flags of the seven kinds, in the order that their keys get in a group.
 const KINDS: [(KeyKind, &str); 7] = [
@@ -40,7 +42,6 @@ pub(super) struct Recipe {
 pub(super) struct Keyring {
     clients: Arc<Clients>,
     keys: Option<Keys>,
-    local: bool,
 }
 
 impl Keyring {
@@ -55,9 +56,6 @@ impl Keyring {
             id: spec.identity(),
             reason,
         };
-        if !self.local {
-            return Err(refused("no key service is enabled".to_owned()));
-        }
         match master_key(spec, &self.clients.context(now)) {
             Ok(key) => Ok(key),
             Err(error) => Err(refused(error.to_string())),
@@ -76,6 +74,11 @@ impl Keyring {
         });
         let made: Result<_, WrapError> = made.collect();
         made.map_err(|error| told::no_new_data_key(&error))
+    }
+
+    /// Returns the services over the network.
+    pub(super) fn services(&self) -> &Services {
+        self.clients.services()
     }
 
     /// Says what key services had to say.
@@ -107,27 +110,40 @@ impl DataKeySource for Keyring {
 impl Invocation {
     /// Returns what wraps keys, `given` among them, whose servers are trusted.
     pub(super) fn wrapping(&self, given: &[KeySpec]) -> Result<Keyring, Exit> {
-        if let Some(service) = self.own.texts("keyservice").first() {
-            let message = format!(
-                "Error: key services at an address are not supported yet ({service}); leave \
-                 --keyservice and SOPS_KEYSERVICE out, and let this process use the keys"
-            );
-            return Err(Exit::Message(1, message));
-        }
         Ok(Keyring {
             clients: Clients::under_sops_name(&self.environment, given)?,
             keys: None,
-            local: self.own.switch("enable-local-keyservice"),
         })
     }
 
     /// Returns what wraps and unwraps keys.
     pub(super) fn keyring(&self, given: &[KeySpec]) -> Result<Keyring, Exit> {
         let mut ring = self.wrapping(given)?;
-        if ring.local {
-            ring.keys = Some(Keys::collect(&self.environment, &ring.clients));
-        }
+        ring.keys = Some(Keys::collect(&self.environment, &ring.clients));
         Ok(ring)
+    }
+
+    /// Returns which processes wrap and unwrap: a text that is no address is passed over.
+    pub(super) fn key_services(&self) -> KeyServices {
+        let mut remote = Vec::new();
+        for text in self.own.texts("keyservice") {
+            match text.parse() {
+                Ok(address) => {
+                    self.log.info("Connecting to key service");
+                    remote.push(address);
+                }
+                Err(error) => {
+                    let error: AddressError = error;
+                    self.log.warn(&format!(
+                        "Error parsing URI for keyservice, skipping: {error}"
+                    ));
+                }
+            }
+        }
+        KeyServices {
+            local: self.own.switch("enable-local-keyservice"),
+            remote,
+        }
     }
 
     /// Returns how files are opened.

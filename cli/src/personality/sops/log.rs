@@ -10,24 +10,37 @@ use jiff::Timestamp;
 pub(super) struct Logger {
     /// Whether progress is worth one (`--verbose`).
     verbose: bool,
+    /// The part of the program that speaks.
+    part: &'static str,
 }
 
 impl Logger {
     pub(super) fn new() -> Self {
-        Self { verbose: false }
+        Self {
+            verbose: false,
+            part: MAIN,
+        }
     }
 
     /// Says more.
     pub(super) fn verbose(self) -> Self {
-        Self { verbose: true }
+        Self {
+            verbose: true,
+            ..self
+        }
+    }
+
+    /// Speaks as a part of the program.
+    pub(super) fn of(self, part: &'static str) -> Self {
+        Self { part, ..self }
     }
 
     pub(super) fn warn(self, message: &str) {
-        line("warning", message);
+        line(self.part, "warning", message);
     }
 
     pub(super) fn error(self, message: &str) {
-        line("error", message);
+        line(self.part, "error", message);
     }
 
     /// Says what commands say in any case.
@@ -38,14 +51,17 @@ impl Logger {
 
     pub(super) fn info(self, message: &str) {
         if self.verbose {
-            line("info", message);
+            line(self.part, "info", message);
         }
     }
 }
 
+/// What the commands themselves are called.
+const MAIN: &str = "CMD";
+
 /// Says why the program ends.
 pub(super) fn fatal(message: &str) {
-    line("fatal", message);
+    line(MAIN, "fatal", message);
 }
 
 /// Prints a message as it is.
@@ -54,12 +70,12 @@ pub(super) fn plain(message: &str) {
     let _ = writeln!(io::stderr(), "{message}");
 }
 
-fn line(level: &str, message: &str) {
+fn line(part: &str, level: &str, message: &str) {
     let time = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ");
     let message = quoted(message);
     let _ = writeln!(
         io::stderr(),
-        "[CMD]\t time=\"{time}\" level={level} msg={message}"
+        "[{part}]\t time=\"{time}\" level={level} msg={message}"
     );
 }
 

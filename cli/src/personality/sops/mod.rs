@@ -9,8 +9,11 @@ mod edit;
 mod grammar;
 mod help;
 mod keys;
+mod keyservice;
 mod legacy;
 mod log;
+mod publish;
+mod question;
 mod running;
 mod target;
 mod told;
@@ -175,6 +178,10 @@ impl Invocation {
         if self.own.switch("verbose") {
             self.log = self.log.verbose();
         }
+        // The service itself asks nobody else.
+        if path != ["keyservice"] {
+            self.environment.key_services = self.key_services();
+        }
         match path {
             [] => self.legacy(),
             ["encrypt"] => self.encrypt(),
@@ -189,6 +196,8 @@ impl Invocation {
             ["exec-env"] => self.exec_env(),
             ["exec-file"] => self.exec_file(),
             ["filestatus"] => self.filestatus(),
+            ["keyservice"] => self.keyservice(),
+            ["publish"] => self.publish(),
             ["completion", "bash"] => self.completion_bash(),
             ["completion", "zsh"] => self.completion_zsh(),
             path => Err(Exit::Message(

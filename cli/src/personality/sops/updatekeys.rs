@@ -1,6 +1,5 @@
 //! `sops updatekeys`: the keys of the rule for files that exist.
 
-use std::io::{self, Write as _};
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -8,7 +7,7 @@ use selkie_sops::{DataKeyChange, KeyChanges, KeySpec, KeyTarget, OpenFile, key_c
 
 use super::change::text_of;
 use super::config::ConfigFile;
-use super::{Exit, Invocation, told};
+use super::{Exit, Invocation, question, told};
 
 impl Invocation {
     pub(super) fn updatekeys(&self) -> Result<(), Exit> {
@@ -72,8 +71,13 @@ impl Invocation {
             self.log.print(&format!("File {place} already up to date"));
             return Ok(());
         }
-        self.print(told_changes(&changes).as_bytes())?;
-        if !self.own.switch("yes") && !self.is_okay()? {
+        let told = format!(
+            "The following changes will be made to the file's groups:\n{}{}",
+            told_threshold(changes.threshold),
+            told_groups(&changes)
+        );
+        self.print(told.as_bytes())?;
+        if !self.own.switch("yes") && !question::ask("Is this okay? (y/n):")? {
             self.log.print(&format!("File {place} left unchanged"));
             return Ok(());
         }
@@ -92,42 +96,25 @@ impl Invocation {
             .print(&format!("File {place} synced with new keys"));
         Ok(())
     }
-
-    /// Asks until the answer is `y` or `n`; the end of standard input is an error, as in sops.
-    fn is_okay(&self) -> Result<bool, Exit> {
-        loop {
-            self.print(b"Is this okay? (y/n):")?;
-            let mut answer = String::new();
-            let read = io::stdin().read_line(&mut answer);
-            match read {
-                Ok(0) => return Err(Exit::Message(1, "EOF".to_owned())),
-                Ok(_) => {}
-                Err(error) => return Err(Exit::Message(1, error.to_string())),
-            }
-            let _ = io::stdout().flush();
-            match answer.trim() {
-                "y" => return Ok(true),
-                "n" => return Ok(false),
-                "" => return Err(Exit::Message(1, "unexpected newline".to_owned())),
-                _ => {}
-            }
-        }
-    }
 }
 
-fn told_changes(changes: &KeyChanges) -> String {
-    let mut text = String::from("The following changes will be made to the file's groups:\n");
-    let (old, new) = changes.threshold;
+fn told_threshold((old, new): (usize, usize)) -> String {
+    let mut text = String::new();
     if old > 0 && old == new {
-        text.push_str(&format!("shamir_threshold: {new}\n"));
-    } else {
-        if new > 0 {
-            text.push_str(&format!("+++ shamir_threshold: {new}\n"));
-        }
-        if old > 0 {
-            text.push_str(&format!("--- shamir_threshold: {old}\n"));
-        }
+        return format!("shamir_threshold: {new}\n");
     }
+    if new > 0 {
+        text.push_str(&format!("+++ shamir_threshold: {new}\n"));
+    }
+    if old > 0 {
+        text.push_str(&format!("--- shamir_threshold: {old}\n"));
+    }
+    text
+}
+
+/// The keys that stay, come and go, group by group.
+pub(super) fn told_groups(changes: &KeyChanges) -> String {
+    let mut text = String::new();
     for (number, group) in (1..).zip(&changes.groups) {
         text.push_str(&format!("Group {number}\n"));
         for (mark, keys) in [
