@@ -16,6 +16,7 @@ use signal_hook::iterator::Signals;
 use zeroize::Zeroizing;
 
 use crate::exec::{self, Outcome, Program, Setting};
+use crate::private_folder::Place;
 
 /// The editors that are looked for when no variable names one.
 const EDITORS: [&str; 3] = ["vim", "nano", "vi"];
@@ -46,7 +47,7 @@ impl Desk {
         let folder = tempfile::Builder::new()
             .prefix(".selkie-edit-")
             .permissions(fs::Permissions::from_mode(0o700))
-            .tempdir_in(parent())
+            .tempdir_in(Place::find().path)
             .map_err(DeskError::Place)?;
         let folder = folder.keep();
         let desk = Self {
@@ -110,25 +111,6 @@ impl Drop for Desk {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.folder);
     }
-}
-
-/// Where memory takes the place of a disk; else the folder for temporary files.
-fn parent() -> PathBuf {
-    let places = [env::var_os("XDG_RUNTIME_DIR"), Some("/dev/shm".into())];
-    let usable = |path: &PathBuf| is_memory(path) && tempfile::tempfile_in(path).is_ok();
-    let mut places = places.into_iter().flatten().map(PathBuf::from);
-    places.find(usable).unwrap_or_else(env::temp_dir)
-}
-
-/// Whether what is written there stays in memory: tmpfs or ramfs (statfs(2)).
-#[cfg(target_os = "linux")]
-fn is_memory(path: &Path) -> bool {
-    rustix::fs::statfs(path).is_ok_and(|found| matches!(found.f_type, 0x0102_1994 | 0x8584_58f6))
-}
-
-#[cfg(not(target_os = "linux"))]
-fn is_memory(_: &Path) -> bool {
-    false
 }
 
 /// The words of the editor's command line.

@@ -17,6 +17,7 @@ use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SI
 use signal_hook::iterator::Signals;
 
 use crate::failure::{Failure, Kind};
+use crate::private_folder::Place;
 
 /// What stands for the name of the file in a command.
 const PLACEHOLDER: &str = "{}";
@@ -61,8 +62,10 @@ pub(crate) struct Plaintext<'a> {
 pub(crate) enum FileKind {
     /// A FIFO, which can be read once and never touches a disk.
     Fifo,
-    /// A regular file.
+    /// A regular file in TMPDIR where that is set, as sops has it.
     Regular,
+    /// A regular file in memory, where the system has such a place.
+    RegularInMemory,
 }
 
 /// How a command ended.
@@ -278,10 +281,11 @@ struct PrivateFolder {
 }
 
 impl PrivateFolder {
-    /// Makes the folder: in memory where plaintext would lie in it, if the system has such a place.
+    /// Makes the folder: in memory where plaintext would lie in it, if the system has such a place
+    /// (with [`FileKind::Regular`] TMPDIR wins).
     fn make(kind: FileKind) -> Result<Self, Failure> {
         let parent = match (kind, std::env::var_os("TMPDIR")) {
-            (FileKind::Regular, None) if Path::new("/dev/shm").is_dir() => "/dev/shm".into(),
+            (FileKind::RegularInMemory, _) | (FileKind::Regular, None) => Place::find().path,
             _ => std::env::temp_dir(),
         };
         let folder = tempfile::Builder::new()
@@ -322,7 +326,7 @@ impl PrivateFolder {
             made.map_err(|error| failed(&error))?;
         }
         match plaintext.kind {
-            FileKind::Regular => {
+            FileKind::Regular | FileKind::RegularInMemory => {
                 let mut options = File::options();
                 let file = options.write(true).create_new(true).mode(0o600).open(&path);
                 let written = file.and_then(|mut file| file.write_all(plaintext.content.expose()));
@@ -401,7 +405,7 @@ mod tests {
     #[test]
     fn a_file_is_there_for_the_command_only() {
         let content = SecretBytes::new(b"hello\n".to_vec());
-        for kind in [FileKind::Fifo, FileKind::Regular] {
+        for kind in [FileKind::Fifo, FileKind::Regular, FileKind::RegularInMemory] {
             let kept = tempfile::NamedTempFile::new().unwrap();
             let line = format!(
                 "test \"$(cat {{}})\" = hello && printf %s {{}} > {}",

@@ -165,6 +165,8 @@ pub(crate) fn set(error: &SetError, keys: &Keys) -> Failure {
         SetError::NoPath | SetError::NoKey { .. } | SetError::NoIndex { .. } => {
             Failure::new(Kind::ExtractPath, error)
         }
+        SetError::Clear { .. } => Failure::new(Kind::Other, error)
+            .hint("set it under a key that the rule encrypts, or give --clear if it is no secret"),
         _ => Failure::new(Kind::Other, error),
     }
 }

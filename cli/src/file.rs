@@ -1,10 +1,13 @@
 //! Reading and writing files so that a file is either the old one or the new one, never half of
 //! one (design.md, invariant 6).
 
+use std::borrow::Cow;
 use std::fs::{self, File, Metadata, Permissions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{Access, FlockOperation, access, flock};
 use rustix::io::Errno;
@@ -124,8 +127,8 @@ impl Input {
         let Some(original) = &self.original else {
             return Ok(());
         };
-        let stamp = Some(&original.stamp);
-        write_atomically(&original.path, bytes, 0o600, stamp, secrecy)
+        let expected = Expected::AsRead(&original.stamp);
+        write_atomically(&original.path, bytes, 0o600, &expected, secrecy)
     }
 
     /// Returns a warning when the file has other names that would keep the old content.
@@ -150,6 +153,39 @@ pub(crate) enum Secrecy {
     Sealed,
 }
 
+/// What has to be at a path when a file is put there.
+enum Expected<'s> {
+    /// The file that was read.
+    AsRead(&'s Stamp),
+    /// Nothing.
+    Absent,
+    /// Whatever is there.
+    Any,
+}
+
+/// Refuses a path at which no new file can be made, before any work is done.
+pub(crate) fn check_new(path: &Path) -> Result<(), Failure> {
+    let path = link_target(path)?;
+    let folder = folder_of(&path);
+    if !folder.is_dir() {
+        return Err(no_folder(folder));
+    }
+    access(folder, Access::WRITE_OK).map_err(|error| {
+        let folder = folder.display();
+        let cause = plain(&error.into());
+        Failure::new(
+            Kind::Output,
+            format!("no file can be made in {folder}: {cause}"),
+        )
+    })
+}
+
+/// Makes a new file of the usual mode; never replaces one that has appeared meanwhile.
+pub(crate) fn create(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let path = link_target(path)?;
+    write_atomically(&path, bytes, 0o666, &Expected::Absent, Secrecy::Sealed)
+}
+
 /// Writes a file, new or in the place of another one, which keeps its mode and owner.
 pub(crate) fn write(path: &Path, bytes: &[u8], secrecy: Secrecy) -> Result<(), Failure> {
     let mode = match secrecy {
@@ -167,7 +203,7 @@ pub(crate) fn write(path: &Path, bytes: &[u8], secrecy: Secrecy) -> Result<(), F
         }
         Err(_) => link_target(path)?,
     };
-    write_atomically(&path, bytes, mode, None, secrecy)
+    write_atomically(&path, bytes, mode, &Expected::Any, secrecy)
 }
 
 /// Follows links to the name that they give a file that is not there yet, so that the file is made
@@ -204,11 +240,7 @@ pub(crate) fn create_private(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
                 "the file exists already and is not overwritten",
             )
             .hint("choose another name; a key that is lost cannot be made again"),
-            io::ErrorKind::NotFound => {
-                let folder = path.parent().unwrap_or(path).display();
-                Failure::new(Kind::Output, format!("the folder {folder} does not exist"))
-                    .hint(format!("mkdir -p {folder}"))
-            }
+            io::ErrorKind::NotFound => no_folder(path.parent().unwrap_or(path)),
             _ => unwritable(&error),
         })?;
     let written = file.write_all(bytes).and_then(|()| file.sync_all());
@@ -230,13 +262,15 @@ fn read_file(path: &Path) -> Result<(SecretBytes, Option<Original>), Failure> {
                 .hint("name the files in it, for example with a pattern such as DIR/*.yaml"),
         );
     }
-    check_whole(path)?;
+    // Beside the file itself, not beside a link to it.
+    let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    check_whole(&real)?;
     let bytes = read_all(&mut file, metadata.len()).map_err(|error| unreadable(&error))?;
     if !metadata.is_file() {
         return Ok((bytes, None));
     }
     let original = Original {
-        path: fs::canonicalize(path).map_err(|error| unreadable(&error))?,
+        path: real,
         stamp: Stamp::of(&metadata),
         links: metadata.nlink(),
     };
@@ -280,7 +314,7 @@ fn write_atomically(
     path: &Path,
     bytes: &[u8],
     mode: u32,
-    read: Option<&Stamp>,
+    expected: &Expected<'_>,
     secrecy: Secrecy,
 ) -> Result<(), Failure> {
     // Beyond the limit the kernel would end the process with a signal, in the middle of the file.
@@ -292,14 +326,10 @@ fn write_atomically(
         );
         return Err(Failure::new(Kind::Output, message).hint("raise it: ulimit -f unlimited"));
     }
-    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+    let Some(name) = path.file_name() else {
         return Err(Failure::new(Kind::Output, "the path names no file"));
     };
-    let folder = if folder.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        folder
-    };
+    let folder = folder_of(path);
     let old = fs::metadata(path).ok();
     let mut prefix = std::ffi::OsString::from(".");
     prefix.push(name);
@@ -311,10 +341,7 @@ fn write_atomically(
         .permissions(Permissions::from_mode(creation))
         .tempfile_in(folder)
         .map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => Failure::new(
-                Kind::Output,
-                format!("the folder {} does not exist", folder.display()),
-            ),
+            io::ErrorKind::NotFound => no_folder(folder),
             _ => Failure::new(
                 Kind::Output,
                 format!(
@@ -340,22 +367,73 @@ fn write_atomically(
         .as_file()
         .sync_all()
         .map_err(|error| unwritable(&error))?;
-    if let Some(read) = read {
-        let now = fs::metadata(path).ok();
-        if now.as_ref().map(Stamp::of).as_ref() != Some(read) {
-            return Err(
-                Failure::new(Kind::Output, "somebody else changed the file meanwhile")
-                    .hint("nothing was written; run the command again"),
-            );
-        }
-    }
-    match temporary.persist(path) {
+    // From the check to the rename nobody else who asks may come between.
+    let lock = lock(folder)?;
+    expected.check(fs::metadata(path).ok().as_ref())?;
+    let persisted = match expected {
+        Expected::Absent => temporary.persist_noclobber(path),
+        _ => temporary.persist(path),
+    };
+    drop(lock);
+    match persisted {
         Ok(_) => sync_folder(path).map_err(|error| unwritable(&error)),
-        Err(error) if is_mount(&error.error) => {
-            rewrite(path, bytes, secrecy).map_err(|error| unwritable(&error))
-        }
+        Err(error) if is_mount(&error.error) => rewrite(path, bytes, expected, secrecy),
+        Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Err(appeared()),
         Err(error) => Err(unwritable(&error.error)),
     }
+}
+
+impl Expected<'_> {
+    fn check(&self, now: Option<&Metadata>) -> Result<(), Failure> {
+        match (self, now) {
+            (Expected::AsRead(read), now) if now.map(Stamp::of).as_ref() != Some(*read) => Err(
+                Failure::new(Kind::Output, "somebody else changed the file meanwhile")
+                    .hint("nothing was written; run the command again"),
+            ),
+            (Expected::Absent, Some(_)) => Err(appeared()),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn appeared() -> Failure {
+    let message = "somebody else made the file meanwhile";
+    Failure::new(Kind::Output, message).hint("nothing was written; run the command again")
+}
+
+/// Locks a folder or a file against other runs until the result is dropped. Nothing where the system
+/// cannot lock, or where a folder may not be read.
+fn lock(path: &Path) -> Result<Option<File>, Failure> {
+    let Ok(file) = File::open(path) else {
+        return Ok(None);
+    };
+    let end = Instant::now() + LOCK_LIMIT;
+    loop {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(Some(file)),
+            Err(Errno::WOULDBLOCK) if Instant::now() < end => thread::sleep(LOCK_PAUSE),
+            Err(Errno::WOULDBLOCK) => {
+                let message = format!("another program holds a lock on {}", path.display());
+                return Err(Failure::new(Kind::Output, message)
+                    .hint("nothing was written; run the command again when it has ended"));
+            }
+            Err(_) => return Ok(None),
+        }
+    }
+}
+
+/// Other runs hold a lock for a rename, or while they write one mounted file.
+const LOCK_LIMIT: Duration = Duration::from_secs(30);
+const LOCK_PAUSE: Duration = Duration::from_millis(2);
+
+fn folder_of(path: &Path) -> &Path {
+    let folder = path.parent().filter(|path| !path.as_os_str().is_empty());
+    folder.unwrap_or(Path::new("."))
+}
+
+fn no_folder(folder: &Path) -> Failure {
+    let message = format!("the folder {} does not exist", folder.display());
+    Failure::new(Kind::Output, message).hint(format!("mkdir -p {}", typed(folder)))
 }
 
 /// A file that is mounted by itself, as into a container, cannot be renamed over.
@@ -366,33 +444,72 @@ fn is_mount(error: &io::Error) -> bool {
 
 /// Writes over a file where it stands. Until that is done a copy lies beside it, of the new content,
 /// or of the old one where the new one is clear: it never holds what was to be hidden.
-fn rewrite(path: &Path, bytes: &[u8], secrecy: Secrecy) -> io::Result<()> {
+fn rewrite(
+    path: &Path,
+    bytes: &[u8],
+    expected: &Expected<'_>,
+    secrecy: Secrecy,
+) -> Result<(), Failure> {
+    let lock = lock(path)?;
+    expected.check(fs::metadata(path).ok().as_ref())?;
     let recovery = recovery_of(path);
     let kept = match secrecy {
         Secrecy::Sealed => None,
-        Secrecy::Clear => Some(SecretBytes::new(fs::read(path)?)),
+        Secrecy::Clear => {
+            let kept = fs::read(path).map_err(|error| unwritable(&error))?;
+            Some(SecretBytes::new(kept))
+        }
     };
     let copy = kept.as_ref().map_or(bytes, SecretBytes::expose);
-    let mut file = File::create_new(&recovery)?;
+    let mut file = File::create_new(&recovery).map_err(|error| unwritable(&error))?;
     let written = file.write_all(copy).and_then(|()| file.sync_all());
     let written = written.and_then(|()| sync_folder(&recovery));
     if let Err(error) = written {
         let _ = fs::remove_file(&recovery);
-        return Err(error);
+        return Err(unwritable(&error));
     }
-    let mut file = File::options().write(true).open(path)?;
-    file.write_all(bytes)?;
-    file.set_len(bytes.len() as u64)?;
-    file.sync_all()?;
-    fs::remove_file(&recovery)?;
-    sync_folder(path)
+    let over = || -> io::Result<()> {
+        let mut file = File::options().write(true).open(path)?;
+        file.write_all(bytes)?;
+        file.set_len(bytes.len() as u64)?;
+        file.sync_all()
+    };
+    if let Err(error) = over() {
+        let message = format!("only a part of the file was written: {}", plain(&error));
+        return Err(Failure::new(Kind::Output, message).hint(put_back(&recovery, path)));
+    }
+    drop(lock);
+    let removed = fs::remove_file(&recovery).and_then(|()| sync_folder(path));
+    removed.map_err(|error| {
+        let message = format!(
+            "the file is written, but the copy {} cannot be removed: {}",
+            recovery.display(),
+            plain(&error)
+        );
+        Failure::new(Kind::Output, message).hint(format!("rm {}", typed(&recovery)))
+    })
+}
+
+/// How to get a file back whose last write was cut off.
+fn put_back(recovery: &Path, path: &Path) -> String {
+    let (recovery, path) = (typed(recovery), typed(path));
+    format!(
+        "a whole copy is in {recovery}; put it back:\n\
+         cat {recovery} > {path} && rm {recovery}"
+    )
+}
+
+/// Returns a path as it is typed in a shell.
+fn typed(path: &Path) -> String {
+    let text = path.to_string_lossy().into_owned();
+    shlex::try_quote(&text).map_or(text.clone(), Cow::into_owned)
 }
 
 /// The copy that lies beside a file while it is written over.
 fn recovery_of(path: &Path) -> PathBuf {
     let mut name = std::ffi::OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
-    name.push(".selkie-recovery");
+    name.push(RECOVERY_SUFFIX);
     path.with_file_name(name)
 }
 
@@ -402,13 +519,8 @@ fn check_whole(path: &Path) -> Result<(), Failure> {
     if !recovery.exists() {
         return Ok(());
     }
-    let (recovery, path) = (recovery.display(), path.display());
-    Err(
-        Failure::new(Kind::Input, "the last write of this file was cut off").hint(format!(
-            "a whole copy is in {recovery}; put it back:\n\
-             cat {recovery} > {path} && rm {recovery}"
-        )),
-    )
+    let message = "the last write of this file was cut off";
+    Err(Failure::new(Kind::Input, message).hint(put_back(&recovery, path)))
 }
 
 fn keep_owner_and_mode(file: &File, old: &Metadata) -> Result<(), Failure> {
@@ -476,6 +588,8 @@ fn plain(error: &io::Error) -> String {
 
 /// The end of the name of a file that is not in its place yet.
 pub(crate) const TEMPORARY_SUFFIX: &str = ".selkie-tmp";
+/// The end of the name of the copy beside a file that is being written over.
+pub(crate) const RECOVERY_SUFFIX: &str = ".selkie-recovery";
 
 #[cfg(test)]
 mod tests {

@@ -24,6 +24,7 @@ mod keys;
 mod parallel;
 mod personality;
 mod plan;
+mod private_folder;
 mod publishing;
 mod services;
 mod serving;

@@ -103,6 +103,48 @@ pub(crate) struct KeyFlags {
     pub(crate) whole_mac: bool,
 }
 
+impl KeyFlags {
+    /// Refuses flags that count for a new file only, as there is one already.
+    pub(crate) fn check_unused(&self) -> Result<(), Failure> {
+        let lists = [
+            ("--age", &self.age),
+            ("--pgp", &self.pgp),
+            ("--kms", &self.kms),
+            ("--hc-vault-transit", &self.hc_vault_transit),
+            ("--gcp-kms", &self.gcp_kms),
+            ("--hckms", &self.hckms),
+        ];
+        let texts = [
+            ("--aws-profile", &self.aws_profile),
+            ("--encryption-context", &self.encryption_context),
+            ("--encrypted-regex", &self.encrypted_regex),
+            ("--unencrypted-regex", &self.unencrypted_regex),
+            ("--encrypted-suffix", &self.encrypted_suffix),
+            ("--unencrypted-suffix", &self.unencrypted_suffix),
+            ("--encrypted-comment-regex", &self.encrypted_comment_regex),
+            (
+                "--unencrypted-comment-regex",
+                &self.unencrypted_comment_regex,
+            ),
+        ];
+        let others = [
+            ("--config", self.config.is_some()),
+            ("--mac-only-encrypted", self.mac_only_encrypted),
+            ("--whole-mac", self.whole_mac),
+        ];
+        let lists = lists.iter().map(|(flag, list)| (*flag, !list.is_empty()));
+        let texts = texts.iter().map(|(flag, text)| (*flag, text.is_some()));
+        let mut given = lists.chain(texts).chain(others).filter(|(_, given)| *given);
+        let Some((flag, _)) = given.next() else {
+            return Ok(());
+        };
+        let message = format!("{flag} counts for a new file only, and this one exists");
+        Err(Failure::new(Kind::Conflict, message).hint(
+            "keys of a file are changed with selkie rotate --add-age and the like, or by its rule: selkie rekey",
+        ))
+    }
+}
+
 /// How one file is encrypted.
 #[derive(Debug)]
 pub(crate) struct Plan {

@@ -37,14 +37,22 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// A report whose `note` people read, and whose `details` programs read.
-    pub(crate) fn with_details(action: &'static str, note: Option<String>, details: Value) -> Self {
+    pub(crate) fn new(action: &'static str, warnings: Vec<String>) -> Self {
         Self {
             action,
             counts: Vec::new(),
-            warnings: Vec::new(),
+            warnings,
+            note: None,
+            details: None,
+        }
+    }
+
+    /// A report whose `note` people read, and whose `details` programs read.
+    pub(crate) fn with_details(action: &'static str, note: Option<String>, details: Value) -> Self {
+        Self {
             note,
             details: Some(details),
+            ..Self::new(action, Vec::new())
         }
     }
 }
@@ -233,8 +241,18 @@ impl Drop for Progress {
 }
 
 /// Prints what the argument parser has to say: help, version, or what is wrong with the arguments.
+///
+/// Of the arguments of `selkie set` nothing is repeated: one too many may be a part of the value.
 pub(crate) fn usage(error: &clap::Error) -> ExitCode {
-    let _ = error.print();
+    let sets = std::env::args_os().nth(1).is_some_and(|verb| verb == "set");
+    if sets && error.kind() == ErrorKind::UnknownArgument {
+        let message =
+            "an argument is unknown, or one too many (not shown, as it may be a part of the value)";
+        let hint = "selkie set [OPTIONS] FILE PATH [VALUE]; a value with blanks stands in quotes; see selkie set --help";
+        Ui::plain().fail(None, &Failure::new(Kind::Other, message).hint(hint));
+    } else {
+        let _ = error.print();
+    }
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
         ErrorKind::ArgumentConflict => ExitCode::from(Kind::Conflict.code()),

@@ -1,6 +1,6 @@
 //! `selkie edit`: the clear text of a file in the user's editor.
 
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,9 +14,10 @@ use crate::editor::{Desk, DeskError, example};
 use crate::environment::Environment;
 use crate::explain;
 use crate::failure::{Failure, Kind};
-use crate::file::{self, Secrecy};
+use crate::file;
 use crate::key_changes;
 use crate::plan::{KeyFlags, Planner};
+use crate::private_folder::Place;
 use crate::session::{Document, Session};
 use crate::shown_keys::{self, Applied, Ring, ShownKeysError};
 use crate::ui::{Report, Ui};
@@ -61,9 +62,15 @@ Examples:
     selkie edit -s secret.yaml
 ";
 
+/// As many versions are kept beside a file.
+const MOST_VERSIONS: usize = 99;
+
 impl Edit {
     pub(crate) fn run(&self, ui: &Ui, environment: &Environment) -> ExitCode {
         let name = self.file.display().to_string();
+        if let Some(warning) = Place::find().warning() {
+            ui.warn(Some(&name), &warning);
+        }
         let done = match self.file.exists() {
             true => self.edit(ui, environment),
             false => self.make(ui, environment),
@@ -78,6 +85,7 @@ impl Edit {
     }
 
     fn edit(&self, ui: &Ui, environment: &Environment) -> Result<Report, Failure> {
+        self.keys.check_unused()?;
         let session = Session::new(environment, &environment.named_keys())?;
         let document = Document::read(&self.file, Some(self.format()))?;
         document.check_encrypted()?;
@@ -96,7 +104,7 @@ impl Edit {
         loop {
             let after = desk.edit(before).map_err(|error| explain_desk(&error))?;
             let Some(after) = after else {
-                return Ok(report("unchanged", Vec::new()));
+                return Ok(Report::new("unchanged", Vec::new()));
             };
             let applied = match &shown {
                 Some(_) => self.with_keys(&open, &after, document.format, &session),
@@ -138,23 +146,11 @@ impl Edit {
 
     fn write(&self, document: &Document, applied: &Applied) -> Result<Report, Failure> {
         let Edited::Changed(text) = &applied.edited else {
-            return Ok(report("unchanged", Vec::new()));
+            return Ok(Report::new("unchanged", Vec::new()));
         };
-        document.replace(text).map_err(|failure| {
-            // An hour of work is not thrown away because somebody else saved first.
-            let mut name = OsString::from(&self.file);
-            name.push(".edited");
-            let beside = PathBuf::from(name);
-            match beside.exists() || file::write(&beside, text.as_bytes(), Secrecy::Sealed).is_err()
-            {
-                true => failure,
-                false => failure.hint(format!(
-                    "the file was left as it is; your version is in {}, encrypted",
-                    beside.display()
-                )),
-            }
-        })?;
-        let mut report = report("edited", document.hard_link_warning().into_iter().collect());
+        let replaced = document.replace(text);
+        replaced.map_err(|failure| self.kept_beside(text, failure))?;
+        let mut report = Report::new("edited", document.hard_link_warning().into_iter().collect());
         let mut lines = applied
             .changes
             .as_ref()
@@ -169,8 +165,38 @@ impl Edit {
         Ok(report)
     }
 
+    /// An hour of work is not thrown away because somebody else saved first: it is kept, encrypted, under
+    /// another name, which says the same format.
+    fn kept_beside(&self, text: &str, failure: Failure) -> Failure {
+        let part = |part: Option<&OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
+        let stem = part(self.file.file_stem());
+        let ending = match self.file.extension() {
+            Some(extension) => format!(".{}", extension.to_string_lossy()),
+            None => String::new(),
+        };
+        for number in 1..=MOST_VERSIONS {
+            let mark = match number {
+                1 => "edited".to_owned(),
+                _ => format!("edited-{number}"),
+            };
+            let beside = self.file.with_file_name(format!("{stem}.{mark}{ending}"));
+            if beside.symlink_metadata().is_ok() {
+                continue;
+            }
+            return match file::create(&beside, text.as_bytes()) {
+                Ok(()) => failure.hint(format!(
+                    "the file was left as it is; your version is in {}, encrypted",
+                    beside.display()
+                )),
+                Err(_) => failure,
+            };
+        }
+        failure
+    }
+
     /// Makes a file that does not exist yet.
     fn make(&self, ui: &Ui, environment: &Environment) -> Result<Report, Failure> {
+        file::check_new(&self.file)?;
         let mut planner = Planner::new(&self.keys, environment)?;
         let mut named = environment.named_keys();
         named.extend(planner.given_keys()?.unwrap_or_default());
@@ -200,12 +226,13 @@ impl Edit {
         loop {
             let after = desk.edit(example).map_err(|error| explain_desk(&error))?;
             let Some(after) = after else {
-                return Ok(report("unchanged", Vec::new()));
+                return Ok(Report::new("unchanged", Vec::new()));
             };
             match encrypt(after.expose()).map_err(|failure| failure.of_format(format)) {
                 Ok((text, warnings)) => {
-                    file::write(&self.file, text.as_bytes(), Secrecy::Sealed)?;
-                    return Ok(report("made", warnings));
+                    let made = file::create(&self.file, text.as_bytes());
+                    made.map_err(|failure| self.kept_beside(&text, failure))?;
+                    return Ok(Report::new("made", warnings));
                 }
                 Err(failure) => offer_again(ui, failure)?,
             }
@@ -251,7 +278,7 @@ fn explain_desk(error: &DeskError) -> Failure {
             Kind::Other,
             format!("the editor failed: {error}; nothing was written"),
         )
-        .hint("name an editor in SOPS_EDITOR or EDITOR"),
+        .hint("SOPS_EDITOR or EDITOR names another editor"),
         DeskError::Unreadable(error) => Failure::new(
             Kind::Input,
             format!("the edited text cannot be read: {error}; nothing was written"),
@@ -266,15 +293,5 @@ fn explain_keys(error: &ShownKeysError, session: &Session) -> Failure {
         ShownKeysError::Rekey(error) => explain::rekey(error),
         ShownKeysError::Unwritable(_) => Failure::new(Kind::Unwritable, error),
         ShownKeysError::Invalid(_) => Failure::new(Kind::Input, error),
-    }
-}
-
-fn report(action: &'static str, warnings: Vec<String>) -> Report {
-    Report {
-        action,
-        counts: Vec::new(),
-        warnings,
-        note: None,
-        details: None,
     }
 }

@@ -13,6 +13,7 @@ use crate::environment::Environment;
 use crate::exec::{self, FileKind, Outcome, Plaintext, Program, Setting};
 use crate::explain;
 use crate::failure::{Failure, Kind};
+use crate::private_folder::Place;
 use crate::session::{Document, Session};
 use crate::ui::Ui;
 use crate::variables::{VariablesError, variables};
@@ -108,11 +109,16 @@ impl Exec {
                 let part = document::extract(plain.bytes.expose(), &shape, path);
                 plain.bytes = part.map_err(|error| Failure::new(Kind::Other, error))?;
             }
+            if self.regular
+                && let Some(warning) = Place::find().warning()
+            {
+                ui.warn(None, &warning);
+            }
             let plaintext = Plaintext {
                 content: &plain.bytes,
                 name: self.filename.as_deref(),
                 kind: match self.regular {
-                    true => FileKind::Regular,
+                    true => FileKind::RegularInMemory,
                     false => FileKind::Fifo,
                 },
             };

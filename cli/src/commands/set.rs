@@ -12,7 +12,7 @@ use selkie_sops::{
 use crate::environment::Environment;
 use crate::explain;
 use crate::failure::{Failure, Kind};
-use crate::file::{self, Secrecy, Source};
+use crate::file::{self, Source};
 use crate::plan::{KeyFlags, Planner};
 use crate::session::{Document, Session};
 use crate::terminal;
@@ -34,7 +34,7 @@ pub(crate) struct Set {
     #[command(flatten)]
     place: PlaceFlags,
     /// The value, as JSON
-    #[arg(value_name = "VALUE")]
+    #[arg(value_name = "VALUE", allow_hyphen_values = true)]
     value: Option<String>,
     /// VALUE is a text as it is
     #[arg(long, requires = "value")]
@@ -45,6 +45,9 @@ pub(crate) struct Set {
     /// Read the value from this file, to its last byte
     #[arg(long, value_name = "FILE", conflicts_with = "value")]
     value_file: Option<PathBuf>,
+    /// Take a value that the rule of the file leaves in clear
+    #[arg(long)]
+    clear: bool,
     #[command(flatten)]
     keys: KeyFlags,
 }
@@ -105,10 +108,15 @@ impl Set {
 
     fn set(&self, environment: &Environment) -> Result<Report, Failure> {
         let path = self.place.path()?;
-        let mut planner = Planner::new(&self.keys, environment)?;
-        let mut named = environment.named_keys();
-        named.extend(planner.given_keys()?.unwrap_or_default());
         if !self.place.file.exists() {
+            file::check_new(&self.place.file)?;
+            if self.place.document != 0 {
+                let message = "a new file has one document, with the number 0";
+                return Err(Failure::new(Kind::Conflict, message));
+            }
+            let mut planner = Planner::new(&self.keys, environment)?;
+            let mut named = environment.named_keys();
+            named.extend(planner.given_keys()?.unwrap_or_default());
             let plan = planner.plan(&self.place.file, "", self.place.format())?;
             let session = Session::new(environment, &named)?;
             let value = self.value()?;
@@ -119,8 +127,8 @@ impl Set {
             let encryption = plan.encrypt_bytes(bytes, self.place.format(), &session.clients)?;
             return match encryption.map_err(|error| explain::encrypt(&error))? {
                 Encryption::Encrypted(encrypted) => {
-                    file::write(&self.place.file, encrypted.text.as_bytes(), Secrecy::Sealed)?;
-                    Ok(report("made", plan.warnings))
+                    file::create(&self.place.file, encrypted.text.as_bytes())?;
+                    Ok(Report::new("made", plan.warnings))
                 }
                 Encryption::AlreadyEncrypted(_) => Err(Failure::new(
                     Kind::AlreadyEncrypted,
@@ -128,11 +136,15 @@ impl Set {
                 )),
             };
         }
-        let session = Session::new(environment, &named)?;
+        self.keys.check_unused()?;
+        let session = Session::new(environment, &environment.named_keys())?;
         let document = self.place.document()?;
         let value = self.value()?;
         let open = document.open(&session, self.place.ignore_mac)?;
-        let options = self.place.options(&session);
+        let options = SetOptions {
+            refuse_clear: !self.clear,
+            ..self.place.options(&session)
+        };
         let edited = open.set(&path, &value, &options);
         let edited = edited.map_err(|error| explain::set(&error, &session.keys))?;
         write(&document, &edited, "set")
@@ -174,6 +186,12 @@ impl Set {
         }
         let input = file::read(&Source::Stdin(None))?;
         let line = input.text()?;
+        if line.is_empty() {
+            let message = "standard input has no value: it is empty";
+            return Err(
+                Failure::new(Kind::Input, message).hint("give --string '' for an empty text")
+            );
+        }
         let line = line.strip_suffix('\n').unwrap_or(line);
         let line = line.strip_suffix('\r').unwrap_or(line);
         Ok(SecretString::new(line.to_owned()))
@@ -222,6 +240,7 @@ impl PlaceFlags {
             document: self.document,
             idempotent: self.idempotent,
             count_comments: false,
+            refuse_clear: false,
         }
     }
 
@@ -239,23 +258,13 @@ impl PlaceFlags {
 
 fn write(document: &Document, edited: &Edited, action: &'static str) -> Result<Report, Failure> {
     match edited {
-        Edited::Unchanged => Ok(report("unchanged", Vec::new())),
+        Edited::Unchanged => Ok(Report::new("unchanged", Vec::new())),
         Edited::Changed(text) => {
             document.replace(text)?;
-            Ok(report(
+            Ok(Report::new(
                 action,
                 document.hard_link_warning().into_iter().collect(),
             ))
         }
-    }
-}
-
-fn report(action: &'static str, warnings: Vec<String>) -> Report {
-    Report {
-        action,
-        counts: Vec::new(),
-        warnings,
-        note: None,
-        details: None,
     }
 }

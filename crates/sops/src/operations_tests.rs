@@ -143,6 +143,7 @@ fn set_options() -> SetOptions {
         document: 0,
         idempotent: false,
         count_comments: false,
+        refuse_clear: false,
     }
 }
 

@@ -1,5 +1,6 @@
 //! One value of an encrypted file, put in place or taken out (sops-format.md 18).
 
+use std::iter;
 use std::str::FromStr;
 
 use selkie_secret::SecretString;
@@ -11,7 +12,7 @@ use crate::encrypt::EncryptError;
 use crate::extract::{ExtractPath, Part};
 use crate::format::Format;
 use crate::metadata::INDENT;
-use crate::tree;
+use crate::tree::{self, TreeError, What};
 use crate::value;
 
 /// A value to set, from its JSON text.
@@ -50,6 +51,8 @@ pub struct SetOptions {
     pub idempotent: bool,
     /// Counts the comments of a list as positions, as sops does.
     pub count_comments: bool,
+    /// Refuse a value that the rule of the file leaves in clear, where none stood before.
+    pub refuse_clear: bool,
 }
 
 /// Why a value is not set or taken out. Holds keys and positions, never values.
@@ -97,6 +100,12 @@ pub enum SetError {
         found: &'static str,
         /// "keys" or "positions".
         wanted: &'static str,
+    },
+    /// The rule of the file does not encrypt the value.
+    #[error("the rule of the file leaves {at} in clear")]
+    Clear {
+        /// Where.
+        at: String,
     },
     /// The position is that of a comment.
     #[error("position {index} of {at} is a comment; edit the file to change it")]
@@ -254,11 +263,48 @@ impl OpenFile<'_> {
                 Done::Expanded => {}
             }
         }
+        if options.refuse_clear
+            && self.has_clear_leaf(&text, path, options)?
+            && !self.has_clear_leaf(plain, path, options)?
+        {
+            let mut at = String::new();
+            for part in &path.0 {
+                match part {
+                    Part::Key(key) => tree::push_key(&mut at, key),
+                    Part::Index(index) => at.push_str(&format!("[{index}]")),
+                }
+            }
+            return Err(SetError::Clear { at });
+        }
         let options = EditOptions {
             now: options.now,
             raise_version: false,
         };
         Ok(Edited::Changed(self.write(&text, &options)?))
+    }
+
+    /// Whether something at or below a place of a clear text is not encrypted by the file's rule.
+    fn has_clear_leaf(
+        &self,
+        text: &str,
+        path: &ExtractPath,
+        options: &SetOptions,
+    ) -> Result<bool, SetError> {
+        let parsed = self.format.parse(text).map_err(EncryptError::Parse);
+        let stream = parsed.map_err(EditError::from)?;
+        let Ok((Found::Node(top), _)) = find(&stream, &path.0, options) else {
+            return Ok(false);
+        };
+        let mut clear = false;
+        let walked = tree::walk(&stream, &self.metadata.selection, |leaf| {
+            if let What::Scalar(node) = leaf.what {
+                let mut above = iter::successors(Some(node), |node| stream.node(*node).parent);
+                clear |= !leaf.selected && above.any(|node| node == top);
+            }
+            Ok::<(), TreeError>(())
+        });
+        walked.map_err(|error| EditError::from(EncryptError::from(error)))?;
+        Ok(clear)
     }
 }
 

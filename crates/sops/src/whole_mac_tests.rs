@@ -379,6 +379,7 @@ fn every_operation_renews_it() {
         document: 0,
         idempotent: false,
         count_comments: false,
+        refuse_clear: false,
     };
     for (format, plain) in TEXTS {
         let text = encrypted(format, plain, true);

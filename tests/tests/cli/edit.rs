@@ -338,14 +338,75 @@ fn an_edit_of_a_file_that_changed_meanwhile_is_kept_beside_it() {
     let done = edit(&place, script, &["edit", "secret.yaml"]);
     assert_eq!(done.code, Some(3), "{}", done.stderr);
     assert!(
-        done.stderr.contains("secret.yaml.edited"),
+        done.stderr.contains("secret.edited.yaml"),
         "{}",
         done.stderr
     );
     gone(&place);
     assert!(place.read("secret.yaml").ends_with("# theirs\n"));
-    assert!(!place.read("secret.yaml.edited").contains("mine"));
-    let kept = ["decrypt", "--input-type", "yaml", "secret.yaml.edited"];
-    let kept = place.run_with_key(&kept);
+    assert!(!place.read("secret.edited.yaml").contains("mine"));
+    let kept = place.run_with_key(&["decrypt", "secret.edited.yaml"]);
     assert!(kept.text().contains("user: mine"), "{}", kept.stderr);
+}
+
+#[test]
+fn a_second_conflict_keeps_both_versions() {
+    let place = Place::with_encrypted();
+    let before = place.read("secret.yaml");
+    for name in ["secret.edited.yaml", "secret.edited-2.yaml"] {
+        let script = "sed -i 's/app/mine/' \"$1\"; echo '# theirs' >> \"$HERE/secret.yaml\"";
+        let done = edit(&place, script, &["edit", "secret.yaml"]);
+        assert!(done.stderr.contains(name), "{}", done.stderr);
+        place.write("secret.yaml", &before);
+        ok_decrypts(&place, name);
+    }
+}
+
+fn ok_decrypts(place: &Place, name: &str) {
+    let kept = place.run_with_key(&["decrypt", name]);
+    assert_eq!(kept.code, Some(0), "{}", kept.stderr);
+}
+
+#[test]
+fn a_new_file_never_replaces_one_that_appeared_meanwhile() {
+    let place = Place::new();
+    place.write(
+        ".sops.yaml",
+        format!("creation_rules:\n  - age: {RECIPIENT}\n"),
+    );
+    let script = "echo 'a: b' > \"$1\"; echo 'precious: 1' > \"$HERE/new.yaml\"";
+    let done = edit(&place, script, &["edit", "new.yaml"]);
+    assert_eq!(done.code, Some(3), "{}", done.stderr);
+    assert_eq!(place.read("new.yaml"), "precious: 1\n");
+    ok_decrypts(&place, "new.edited.yaml");
+    gone(&place);
+}
+
+#[test]
+fn no_editor_is_started_for_a_file_that_cannot_be_made() {
+    let place = Place::new();
+    let done = edit(
+        &place,
+        "true",
+        &["edit", "--age", RECIPIENT, "nodir/new.yaml"],
+    );
+    assert_eq!(done.code, Some(3), "{}", done.stderr);
+    assert!(done.stderr.contains("mkdir -p nodir"), "{}", done.stderr);
+    assert!(!place.path("where").exists(), "the editor ran");
+}
+
+#[test]
+fn flags_for_new_files_are_refused_where_one_exists() {
+    let place = Place::with_encrypted();
+    let before = place.read("secret.yaml");
+    for verb in [
+        vec!["edit", "secret.yaml", "--age", RECIPIENT],
+        vec!["set", "secret.yaml", "[\"a\"]", "1", "--age", RECIPIENT],
+        vec!["set", "secret.yaml", "[\"a\"]", "1", "--config", "/nowhere"],
+    ] {
+        let done = edit(&place, "true", &verb);
+        assert_eq!(done.code, Some(6), "{verb:?}: {}", done.stderr);
+        assert!(done.stderr.contains("new file only"), "{}", done.stderr);
+    }
+    assert_eq!(place.read("secret.yaml"), before);
 }

@@ -213,13 +213,121 @@ fn a_file_that_is_mounted_by_itself_is_written_in_place() {
         ["mounted.yaml", "secret.yaml"],
         "no copy is left"
     );
-    // A write that was cut off is told, and the way back is shown.
+    // A write that was cut off is told, by every name of the file, and the way back is shown.
     place.write(".secret.yaml.selkie-recovery", "x");
-    let cut = place.run_with_key(&["decrypt", "secret.yaml"]);
-    assert_eq!(cut.code, Some(2));
-    assert!(
-        cut.stderr.contains(".secret.yaml.selkie-recovery"),
-        "{}",
-        cut.stderr
-    );
+    std::os::unix::fs::symlink("secret.yaml", place.path("link.yaml")).unwrap();
+    for name in ["secret.yaml", "link.yaml"] {
+        let cut = place.run_with_key(&["decrypt", name]);
+        assert_eq!(cut.code, Some(2));
+        let told = cut.stderr.contains(".secret.yaml.selkie-recovery");
+        assert!(told, "{}", cut.stderr);
+    }
+}
+
+/// A command that says that it set its value has set it.
+#[test]
+fn sets_at_the_same_time_lose_nothing() {
+    let place = Place::with_encrypted();
+    let set = |round: usize, name: &str| {
+        let path = format!("[\"stringData\"][\"{name}{round}\"]");
+        place.run_with_key(&["set", "secret.yaml", &path, "1"]).code == Some(0)
+    };
+    let mut done = Vec::new();
+    for round in 0..12 {
+        let (x, y) = std::thread::scope(|scope| {
+            let other = scope.spawn(|| set(round, "y"));
+            (set(round, "x"), other.join().unwrap())
+        });
+        assert!(x || y, "one of two has to go through");
+        done.extend(x.then(|| format!("x{round}")));
+        done.extend(y.then(|| format!("y{round}")));
+    }
+    let file = place.read("secret.yaml");
+    for name in done {
+        assert!(file.contains(&format!("{name}:")), "{name} was lost");
+    }
+    // A file that is new has one maker.
+    for round in 0..6 {
+        let name = format!("new{round}.yaml");
+        let make = |key: &str| {
+            let arguments = ["set", "--age", RECIPIENT, &name, key, "\"v\""];
+            place.run_with_key(&arguments).code == Some(0)
+        };
+        let (x, y) = std::thread::scope(|scope| {
+            let other = scope.spawn(|| make("[\"y\"]"));
+            (make("[\"x\"]"), other.join().unwrap())
+        });
+        let file = place.read(&name);
+        assert_eq!(file.contains("x:"), x);
+        // Who comes when the file is there changes it.
+        assert!(x || y);
+        assert!(!y || file.contains("y:"), "y was lost");
+    }
+}
+
+#[test]
+fn a_value_that_the_rule_leaves_clear_is_refused() {
+    let place = Place::with_encrypted();
+    let before = place.read("secret.yaml");
+    let path = "[\"password\"]";
+    let refused = place.run_with_key(&["set", "secret.yaml", path, "--string", CANARY]);
+    assert_eq!(refused.code, Some(1), "{}", refused.stderr);
+    assert!(refused.stderr.contains("--clear"), "{}", refused.stderr);
+    assert!(!refused.stderr.contains(CANARY));
+    assert_eq!(place.read("secret.yaml"), before);
+    ok(&place.run_with_key(&["set", "secret.yaml", path, "3", "--clear"]));
+    assert!(place.read("secret.yaml").contains("password: 3\n"));
+    // What is clear already may change.
+    ok(&place.run_with_key(&["set", "secret.yaml", path, "4"]));
+}
+
+#[test]
+fn set_repeats_none_of_its_arguments() {
+    let place = Place::with_encrypted();
+    for arguments in [
+        vec!["set", "secret.yaml", PASSWORD, "my", CANARY],
+        vec!["set", "secret.yaml", PASSWORD, "x", "-----BEGIN", CANARY],
+    ] {
+        let refused = place.run_with_key(&arguments);
+        assert_eq!(refused.code, Some(1), "{}", refused.stderr);
+        let stderr = &refused.stderr;
+        assert!(
+            !stderr.contains(CANARY) && !stderr.contains("BEGIN"),
+            "{stderr}"
+        );
+    }
+    ok(&place.run_with_key(&["set", "secret.yaml", PASSWORD, "-5"]));
+    let pem = ["set", "secret.yaml", PASSWORD, "--string", "-----BEGIN KEY"];
+    ok(&place.run_with_key(&pem));
+    assert_eq!(password(&place), "-----BEGIN KEY");
+    let empty = place.run_with_key(&["set", "secret.yaml", PASSWORD]);
+    assert_eq!(empty.code, Some(2), "{}", empty.stderr);
+    assert_eq!(password(&place), "-----BEGIN KEY");
+}
+
+/// A disk that is full in the middle of a mounted file: the message says so, and where the copy is.
+#[test]
+fn a_mounted_file_that_cannot_be_written_to_its_end_is_told() {
+    let place = Place::with_encrypted();
+    let script = "mkdir -p disk && mount -t tmpfs -o size=8k tmpfs disk && cp secret.yaml disk/ && \
+                  touch 'm y.yaml' && mount --bind disk/secret.yaml 'm y.yaml' && \"$@\"";
+    let selkie = place.selkie().into_command();
+    let long = "x".repeat(9000);
+    let done = compat::program::Program::new("unshare")
+        .args(["--mount", "--map-root-user", "sh", "-c", script, "sh"])
+        .arg(selkie.get_program())
+        .args(["set", "m y.yaml", PASSWORD, "--string", &long])
+        .folder(place.folder())
+        .env("SOPS_AGE_KEY", IDENTITY)
+        .run()
+        .unwrap();
+    assert_eq!(done.code, Some(3), "{}", done.stderr);
+    for part in ["only a part", "'.m y.yaml.selkie-recovery'", "> 'm y.yaml'"] {
+        assert!(done.stderr.contains(part), "{part}: {}", done.stderr);
+    }
+    let copy = place.read(".m y.yaml.selkie-recovery");
+    place.write("whole.yaml", copy);
+    let path = PASSWORD;
+    let whole = place.run_with_key(&["decrypt", "--extract", path, "whole.yaml"]);
+    assert_eq!(whole.text().len(), 9000, "{}", whole.stderr);
 }

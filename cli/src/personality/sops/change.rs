@@ -217,6 +217,7 @@ impl Invocation {
             document: 0,
             idempotent: self.own.switch("idempotent"),
             count_comments: true,
+            refuse_clear: false,
         };
         match change(&file, &options).map_err(|error| told::setting(&error, &ring.places()))? {
             Edited::Unchanged => Ok(None),

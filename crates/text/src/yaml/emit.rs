@@ -76,6 +76,12 @@ pub(super) fn emit_json(value: &Value) -> String {
             format!("[{}]", items.join(", "))
         }
         Value::Str(text) | Value::Quoted(text) => quote::json_quoted(text),
+        // A plain scalar with these is a string; between brackets it needs quotes.
+        Value::Raw(text)
+            if !text.starts_with(['"', '\'']) && text.contains([',', '[', ']', '{', '}']) =>
+        {
+            quote::json_quoted(text)
+        }
         scalar => inline(scalar),
     }
 }
