@@ -11,8 +11,9 @@ Exit codes (with several files, that of the first that failed):
     1  configuration, recipient, certificate, cluster or usage is wrong
     2  an input cannot be read or is not valid
     3  an output cannot be written
+    4  the format has no place for the change
     6  --encryption-context is not KEY:VALUE
-    8  flags contradict each other
+    8  flags contradict each other, or the file
    23  the file cannot be encrypted as asked
    25  a value cannot be decrypted
    51  the MAC does not match: the file was changed

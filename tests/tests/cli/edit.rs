@@ -405,7 +405,7 @@ fn flags_for_new_files_are_refused_where_one_exists() {
         vec!["set", "secret.yaml", "[\"a\"]", "1", "--config", "/nowhere"],
     ] {
         let done = edit(&place, "true", &verb);
-        assert_eq!(done.code, Some(6), "{verb:?}: {}", done.stderr);
+        assert_eq!(done.code, Some(8), "{verb:?}: {}", done.stderr);
         assert!(done.stderr.contains("new file only"), "{}", done.stderr);
     }
     assert_eq!(place.read("secret.yaml"), before);
