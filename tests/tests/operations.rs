@@ -102,6 +102,7 @@ fn options() -> SetOptions {
         document: 0,
         idempotent: false,
         count_comments: true,
+        refuse_clear: false,
     }
 }
 
