@@ -112,6 +112,7 @@ impl KeyFlags {
             ("--kms", &self.kms),
             ("--hc-vault-transit", &self.hc_vault_transit),
             ("--gcp-kms", &self.gcp_kms),
+            ("--azure-kv", &self.azure_kv),
             ("--hckms", &self.hckms),
         ];
         let texts = [
