@@ -90,6 +90,11 @@ fn sops_passes_over_the_field_in_every_format() -> Result<()> {
         }
         let status = here.sops(By::Sops3133, ["filestatus", name])?.ok()?;
         ensure!(status.text().contains("true"), "{name}: {status:?}");
+        let status = here.selkie(["status", "--json", name])?.ok()?;
+        ensure!(
+            status.json()?["has_whole_mac"] == true,
+            "{name}: {status:?}"
+        );
         let opened = demanding(here.selkie(["decrypt", name])?).ok()?;
         ensure!(opened.stdout == plain, "{name}: {opened:?}");
     }

@@ -73,6 +73,9 @@ impl Status {
         if !status.has_mac {
             note = format!("{note}; without a MAC");
         }
+        if status.has_whole_mac {
+            note = format!("{note}; whole-file MAC");
+        }
         let details = json!({
             "encrypted": true,
             "format": document.format.name(),
@@ -83,6 +86,7 @@ impl Status {
             "mac_only_encrypted": status.mac_only_encrypted,
             "version": status.version,
             "has_mac": status.has_mac,
+            "has_whole_mac": status.has_whole_mac,
         });
         Ok(Outcome::Done(Report::with_details(
             "encrypted",

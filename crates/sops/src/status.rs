@@ -21,6 +21,8 @@ pub struct FileStatus {
     pub version: String,
     /// Whether it has a MAC.
     pub has_mac: bool,
+    /// Whether it has a whole-file MAC.
+    pub has_whole_mac: bool,
 }
 
 /// Reads the metadata of a file, without proof: nothing is decrypted.
@@ -37,5 +39,6 @@ pub fn status(source: &str, format: Format) -> Result<FileStatus, DecryptError> 
         mac_only_encrypted: metadata.mac_only_encrypted,
         version: metadata.version,
         has_mac: !metadata.mac.is_empty(),
+        has_whole_mac: metadata.whole_mac.is_some(),
     })
 }

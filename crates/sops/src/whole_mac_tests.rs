@@ -505,3 +505,50 @@ fn values_that_were_added_in_clear_are_let_in_and_other_changes_are_not() {
     assert!(add(&without, false, false).is_ok());
     assert!(add(&without, true, true).is_err());
 }
+
+/// Whatever byte is put in the place of another: the file is refused, or gives the same text but for
+/// blanks.
+#[test]
+fn a_changed_byte_is_noticed_or_means_nothing() {
+    let bare = |text: &str| text.split_whitespace().collect::<String>();
+    for (format, plain) in TEXTS {
+        let settings = crate::SelectionSettings {
+            encrypted_regex: Some("^(a|A|list)$".to_owned()),
+            ..Default::default()
+        };
+        let plan = EncryptPlan {
+            selection: settings.compile().unwrap().unwrap(),
+            mac_only_encrypted: true,
+            ..plan(true)
+        };
+        let text = match encrypt(plain, format, &plan).unwrap() {
+            Encryption::Encrypted(encrypted) => encrypted.text,
+            other => panic!("{other:?}"),
+        };
+        let mut opened = 0;
+        for (at, byte) in text.bytes().enumerate() {
+            for other in [b'x', b' ', b'\n'] {
+                if byte == other {
+                    continue;
+                }
+                let mut changed = text.clone().into_bytes();
+                changed[at] = other;
+                let changed = String::from_utf8(changed).unwrap();
+                if let Ok(found) = decrypt(&changed, format, &A, &options(false, true)) {
+                    opened += 1;
+                    assert_eq!(
+                        bare(found.text.expose()),
+                        bare(plain),
+                        "{format} {at}\n{changed}"
+                    );
+                }
+            }
+        }
+        // Blanks of the layout, and little else.
+        assert!(
+            opened < text.len() / 3,
+            "{format}: {opened} of {}",
+            text.len()
+        );
+    }
+}
