@@ -72,7 +72,9 @@ fn is_test(text: &str, name: &str) -> bool {
     let mut at = lines.iter().enumerate();
     at.any(|(at, line)| {
         let above = &lines[at.saturating_sub(4)..at];
-        line.trim_start().starts_with(&function) && above.iter().any(|line| line.contains("test]"))
+        let line = line.trim_start();
+        let line = line.strip_prefix("async ").unwrap_or(line);
+        line.starts_with(&function) && above.iter().any(|line| line.contains("test]"))
     })
 }
 
