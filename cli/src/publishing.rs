@@ -27,7 +27,8 @@ pub(crate) enum PublishError {
     Document(#[from] DocumentError),
     #[error("{0}")]
     Values(#[from] ValuesError),
-    #[error("Google Cloud Storage is not supported yet; publish to gs:// with the original sops")]
+    #[cfg(not(feature = "gcp-kms"))]
+    #[error("this build of Selkie was made without a client for Google Cloud Storage")]
     Gcs,
     #[error("the destination is of a kind that this version does not know")]
     Unknown,
@@ -140,6 +141,7 @@ pub(crate) fn upload(
     content: &Content,
     services: &Services,
 ) -> Result<Written, PublishError> {
+    let failed = |error: &dyn std::fmt::Display| PublishError::Upload(error.to_string());
     match (destination, content) {
         (Destination::Vault { address, .. }, Content::Values(values)) => {
             let secret = secret(destination, name).ok_or(PublishError::Unknown)?;
@@ -151,19 +153,24 @@ pub(crate) fn upload(
         }
         (Destination::S3 { bucket, prefix }, Content::File(file)) => {
             let key = format!("{prefix}{name}");
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .map_err(|error| PublishError::Upload(error.to_string()))?;
             let put = async {
                 let s3 = S3::new(services.attempt).await?;
                 s3.put(bucket, &key, file, SystemTime::now()).await
             };
-            runtime
-                .block_on(put)
-                .map_err(|error| PublishError::Upload(error.to_string()))?;
+            let put = services.network.run(put).map_err(|error| failed(&error))?;
+            put.map_err(|error| failed(&error))?;
             Ok(Written::New)
         }
+        #[cfg(feature = "gcp-kms")]
+        (Destination::Gcs { bucket, prefix }, Content::File(file)) => {
+            let storage = services.storage().map_err(|error| failed(&error))?;
+            let key = format!("{prefix}{name}");
+            let put = services.network.run(storage.put(bucket, &key, file));
+            put.map_err(|error| failed(&error))?
+                .map_err(|error| failed(&error))?;
+            Ok(Written::New)
+        }
+        #[cfg(not(feature = "gcp-kms"))]
         (Destination::Gcs { .. }, _) => Err(PublishError::Gcs),
         _ => Err(PublishError::Unknown),
     }

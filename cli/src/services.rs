@@ -4,14 +4,19 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
+#[cfg(feature = "gcp-kms")]
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 #[cfg(feature = "azure-kv")]
 use selkie_cloud::azure_auth::AzureLoginSettings;
 use selkie_cloud::endpoint::Unnamed;
 #[cfg(feature = "gcp-kms")]
-use selkie_cloud::gcp_auth::GcpLoginSettings;
+use selkie_cloud::gcp_auth::{GcpLogin, GcpLoginSettings};
+#[cfg(feature = "gcp-kms")]
+use selkie_cloud::gcs::{self, Gcs, GcsError};
 use selkie_cloud::kms::KmsTimeouts;
+use selkie_keys::Network;
 use selkie_keys::aws_kms::{AwsKms, AwsKmsSettings};
 #[cfg(feature = "azure-kv")]
 use selkie_keys::azure_kv::{AzureKv, AzureKvSettings};
@@ -72,6 +77,8 @@ struct GcpVariables {
     application_credentials: Option<PathBuf>,
     /// Where `gcloud auth application-default login` writes.
     user_file: Option<PathBuf>,
+    /// `STORAGE_EMULATOR_HOST`.
+    storage_emulator: Option<String>,
     /// `GCE_METADATA_HOST`.
     metadata_host: Option<String>,
     /// `GOOGLE_CLOUD_QUOTA_PROJECT`.
@@ -93,10 +100,30 @@ impl GcpVariables {
             application_credentials: path("GOOGLE_APPLICATION_CREDENTIALS"),
             user_file: home
                 .map(|home| home.join(".config/gcloud/application_default_credentials.json")),
+            storage_emulator: text("STORAGE_EMULATOR_HOST"),
             metadata_host: text("GCE_METADATA_HOST"),
             quota_project: text("GOOGLE_CLOUD_QUOTA_PROJECT"),
             universe: text("SOPS_GCP_KMS_UNIVERSE_DOMAIN")
                 .or_else(|| text("GOOGLE_CLOUD_UNIVERSE_DOMAIN")),
+        }
+    }
+
+    /// How Cloud Storage is reached: by the application default credentials, as the client of Google
+    /// that sops uses does, and nobody's for an emulator.
+    fn storage(&self, attempt: Duration) -> StorageSettings {
+        let emulator = self.storage_emulator.as_ref();
+        let endpoint = emulator.map(|place| match place.contains("://") {
+            true => place.clone(),
+            false => format!("http://{place}"),
+        });
+        let login = GcpLoginSettings {
+            credentials: None,
+            access_token: None,
+            ..self.settings(attempt, false).login
+        };
+        StorageSettings {
+            login: emulator.is_none().then_some(login),
+            endpoint: endpoint.unwrap_or_else(|| gcs::default_endpoint(self.universe.as_deref())),
         }
     }
 
@@ -290,6 +317,14 @@ impl Default for KeyServices {
     }
 }
 
+/// How Cloud Storage of Google is reached.
+#[cfg(feature = "gcp-kms")]
+struct StorageSettings {
+    /// None for an emulator.
+    login: Option<GcpLoginSettings>,
+    endpoint: String,
+}
+
 /// The services of one run; shared by everything that wraps and unwraps.
 pub(crate) struct Services {
     pub(crate) aws_kms: Arc<AwsKms>,
@@ -298,6 +333,12 @@ pub(crate) struct Services {
     pub(crate) gcp_kms: Arc<GcpKms>,
     #[cfg(feature = "azure-kv")]
     pub(crate) azure_kv: Arc<AzureKv>,
+    #[cfg(feature = "gcp-kms")]
+    storage_settings: Mutex<Option<StorageSettings>>,
+    #[cfg(feature = "gcp-kms")]
+    storage: OnceLock<Result<Arc<Gcs>, GcsError>>,
+    /// Runs what is asked of them.
+    pub(crate) network: Arc<Network>,
     /// `VAULT_ADDR`.
     pub(crate) vault_address: Option<String>,
     /// The time limit of one attempt.
@@ -318,7 +359,7 @@ impl Services {
         unnamed: Unnamed,
     ) -> Result<Self, Failure> {
         let attempt = variables.attempt()?;
-        let network = Arc::default();
+        let network = Arc::<Network>::default();
         let limits = ServiceLimits {
             connect: attempt,
             answer: ANSWER,
@@ -358,6 +399,11 @@ impl Services {
             timeout: Some(attempt),
         };
         Ok(Self {
+            #[cfg(feature = "gcp-kms")]
+            storage_settings: Mutex::new(Some(variables.gcp.storage(attempt))),
+            #[cfg(feature = "gcp-kms")]
+            storage: OnceLock::new(),
+            network: Arc::clone(&network),
             vault_address: variables.vault_address.clone(),
             attempt,
             local: processes.local,
@@ -381,6 +427,25 @@ impl Services {
                 &network,
             )),
         })
+    }
+
+    /// Returns the client of Google's Cloud Storage.
+    #[cfg(feature = "gcp-kms")]
+    pub(crate) fn storage(&self) -> Result<Arc<Gcs>, GcsError> {
+        let made = self.storage.get_or_init(|| {
+            let mut settings = self
+                .storage_settings
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            let settings = settings.take().ok_or(GcsError::Endpoint)?;
+            let login = match settings.login {
+                Some(login) => Some(GcpLogin::new(login, jiff::Timestamp::now)?),
+                None => None,
+            };
+            let client = Gcs::new(&settings.endpoint, login, self.attempt)?;
+            Ok(Arc::new(client))
+        });
+        made.clone()
     }
 
     /// Returns what the services have to say and did not say yet.

@@ -23,9 +23,10 @@ use crate::ui::{Report, Ui};
 /// Upload encrypted files to where destination_rules of .sops.yaml say
 ///
 /// To Vault or OpenBao (`vault_path`) go the decrypted values, as one secret of a key-value engine; a
-/// secret that has them already is left alone. To a bucket of S3 (`s3_bucket`) goes the encrypted file:
-/// as it is, or, where the rule has a `recreation_rule`, encrypted anew by it under a new data key. The
-/// first rule whose path_regex matches the path below the config's folder counts.
+/// secret that has them already is left alone. To a bucket of S3 or Google (`s3_bucket`, `gcs_bucket`)
+/// goes the encrypted file: as it is, or, where the rule has a `recreation_rule`, encrypted anew by it
+/// under a new data key. The first rule whose path_regex matches the path below the config's folder
+/// counts.
 ///
 /// A file is known by its name at the destination; --below keeps the folders in front of it. Vault
 /// gets VAULT_TOKEN only if VAULT_ADDR or SOPS_HC_VAULT_ALLOWLIST names the server.

@@ -14,6 +14,8 @@ pub mod endpoint;
 pub mod gcp_auth;
 #[cfg(feature = "gcp-kms")]
 pub mod gcp_kms;
+#[cfg(feature = "gcp-kms")]
+pub mod gcs;
 #[cfg(any(feature = "gcp-kms", feature = "azure-kv"))]
 mod jwt;
 pub mod kms;

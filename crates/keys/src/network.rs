@@ -14,7 +14,7 @@ pub struct Network(Mutex<Option<Runtime>>);
 
 impl Network {
     /// Runs a request to its end on the calling thread, which must not be one that runs async tasks.
-    pub(crate) fn run<F: Future>(&self, request: F) -> io::Result<F::Output> {
+    pub fn run<F: Future>(&self, request: F) -> io::Result<F::Output> {
         let handle = {
             let mut started = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             let runtime = match started.take() {

@@ -159,13 +159,17 @@ impl Google {
         serde_json::from_slice(&claims).ok()
     }
 
-    fn kms(&self, request: &Request) -> Answer {
-        let bearer = request.header("authorization");
-        let bearer = bearer.strip_prefix("Bearer ").unwrap_or_default();
+    /// Whether a service takes this header for one of an account that may use it.
+    pub(super) fn accepts(&self, authorization: &str) -> bool {
+        let bearer = authorization.strip_prefix("Bearer ").unwrap_or_default();
         let self_signed = self
             .claims(bearer)
             .is_some_and(|claims| claims["sub"] == EMAIL);
-        if bearer != TOKEN && !self_signed {
+        bearer == TOKEN || self_signed
+    }
+
+    fn kms(&self, request: &Request) -> Answer {
+        if !self.accepts(request.header("authorization")) {
             return status(401, "UNAUTHENTICATED", "Request had invalid credentials.");
         }
         let Some((name, verb)) = request.path["/v1/".len()..].rsplit_once(':') else {

@@ -27,14 +27,17 @@ use crate::bed::new_folder;
 mod azure;
 mod google;
 mod request;
+mod storage;
 
 pub use azure::{Azure, TENANT, VAULT};
 pub use google::{Google, KMS_KEY, TOKEN};
 pub use request::Request;
+pub use storage::StoredObject;
 
 /// The names that the authority of the run vouches for.
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 11] = [
     "cloudkms.googleapis.com",
+    "storage.googleapis.com",
     "oauth2.googleapis.com",
     "sts.googleapis.com",
     "iamcredentials.googleapis.com",
@@ -54,6 +57,7 @@ pub struct Clouds {
 }
 
 struct Shared {
+    storage: storage::Storage,
     google: Google,
     azure: Azure,
     tls: Arc<ServerConfig>,
@@ -86,6 +90,7 @@ impl Clouds {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
+            storage: storage::Storage::default(),
             google: Google::new()?,
             azure: Azure::new()?,
             tls: Arc::new(tls),
@@ -130,6 +135,11 @@ impl Clouds {
     /// A folder for files of the run.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Returns the objects of Cloud Storage by bucket and name; there is one bucket, `team`.
+    pub fn objects(&self) -> BTreeMap<String, StoredObject> {
+        self.shared.storage.objects()
     }
 
     /// Google's side.
@@ -213,8 +223,9 @@ impl Shared {
             }
             Some(Order::Answer(status, body)) => Answer::json_text(status, body),
             None => self
-                .google
-                .answer(&request)
+                .storage
+                .answer(&request, |bearer| self.google.accepts(bearer))
+                .or_else(|| self.google.answer(&request))
                 .or_else(|| self.azure.answer(&request))
                 .unwrap_or_else(|| Answer::json(404, &json!({"error": "no such service"}))),
         };

@@ -43,11 +43,14 @@ impl Request {
             let (name, value) = line.split_once(':').context("a header")?;
             headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
         }
-        let length = headers.get("content-length").map_or("0", String::as_str);
-        let length: usize = length.parse()?;
-        ensure!(length < 1 << 20, "a body of {length} bytes");
-        let mut body = vec![0; length];
-        stream.read_exact(&mut body)?;
+        let chunked = headers.get("transfer-encoding");
+        let body = match chunked.is_some_and(|coding| coding == "chunked") {
+            true => chunks(stream)?,
+            false => {
+                let length = headers.get("content-length").map_or("0", String::as_str);
+                read_body(stream, length.parse()?)?
+            }
+        };
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let host = headers.get("host").cloned().unwrap_or_default();
         let host = match host.rsplit_once(':') {
@@ -130,6 +133,30 @@ impl Request {
             "method": self.method, "host": self.host, "path": self.path, "query": self.query,
             "headers": headers, "body": body,
         })
+    }
+}
+
+const LARGEST: usize = 1 << 20;
+
+fn read_body(stream: &mut impl BufRead, length: usize) -> Result<Vec<u8>> {
+    ensure!(length < LARGEST, "a body of {length} bytes");
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body)?;
+    Ok(body)
+}
+
+/// Reads a body in chunks.
+fn chunks(stream: &mut impl BufRead) -> Result<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let line = read_line(stream)?;
+        let length = usize::from_str_radix(line.split(';').next().unwrap_or_default(), 16)?;
+        body.extend(read_body(stream, length)?);
+        ensure!(body.len() < LARGEST, "a body of more than {LARGEST} bytes");
+        read_line(stream)?;
+        if length == 0 {
+            return Ok(body);
+        }
     }
 }
 
