@@ -98,7 +98,10 @@ pub(crate) fn extract(
     shape: &Shape,
     path: &ExtractPath,
 ) -> Result<SecretBytes, DocumentError> {
-    Ok(selkie_sops::extract(text(plain)?, shape.output, path)?)
+    Ok(match shape.output {
+        Format::Binary => selkie_sops::extract_binary(plain, path)?,
+        output => selkie_sops::extract(text(plain)?, output, path)?,
+    })
 }
 
 /// Encrypts an open file again in another format, for the same keys and by the same rule, under a

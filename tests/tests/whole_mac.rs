@@ -37,7 +37,7 @@ const FILES: [(&str, &[u8], &str); 5] = [
     ("file.json", JSON.as_bytes(), "[\"name\"]"),
     ("file.env", DOTENV.as_bytes(), "[\"name\"]"),
     ("file.ini", INI.as_bytes(), "[\"nested\"][\"name\"]"),
-    ("file.bin", b"any\nbytes", "[\"data\"]"),
+    ("file.bin", b"any\nbytes\xff", "[\"data\"]"),
 ];
 
 /// Encrypts a file in place, with the field or without.

@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 use clap::Args;
 use selkie_secret::SecretBytes;
-use selkie_sops::{DecryptOptions, ExtractPath, Format, convert, decrypt_binary, extract};
+use selkie_sops::{
+    DecryptOptions, ExtractPath, Format, convert, decrypt_binary, extract, extract_binary,
+};
 
 use crate::batch::{Batch, Destination, Request, format_of};
 use crate::environment::Environment;
@@ -253,6 +255,9 @@ impl Decrypt {
         };
         let plain = match path {
             None => plain,
+            Some(path) if to == Format::Binary => {
+                extract_binary(plain.expose(), path).map_err(|error| explain::extract(&error))?
+            }
             Some(path) => {
                 let text = std::str::from_utf8(plain.expose())
                     .map_err(|_| Failure::new(Kind::Unwritable, "the file is not UTF-8 text"))?;

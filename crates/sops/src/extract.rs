@@ -157,14 +157,7 @@ pub fn extract(
     path: &ExtractPath,
 ) -> Result<SecretBytes, ExtractError> {
     if format == Format::Binary {
-        return match &path.0[..] {
-            [] => Ok(SecretBytes::new(plain.as_bytes().to_vec())),
-            [Part::Key(key)] if key == "data" => Ok(SecretBytes::new(plain.as_bytes().to_vec())),
-            _ => Err(ExtractError::NoKey {
-                at: "a binary file".to_owned(),
-                key: "anything but data".to_owned(),
-            }),
-        };
+        return extract_binary(plain.as_bytes(), path);
     }
     let stream = format.parse(plain)?;
     let root = stream.documents().first().and_then(|first| first.root);
@@ -202,6 +195,18 @@ pub fn extract(
         Some(Plain::Time(ref text)) => text.clone(),
     };
     Ok(SecretBytes::new((line + "\n").into_bytes()))
+}
+
+/// As [`extract`] for a binary file, which need not be text.
+pub fn extract_binary(plain: &[u8], path: &ExtractPath) -> Result<SecretBytes, ExtractError> {
+    match &path.0[..] {
+        [] => Ok(SecretBytes::new(plain.to_vec())),
+        [Part::Key(key)] if key == "data" => Ok(SecretBytes::new(plain.to_vec())),
+        _ => Err(ExtractError::NoKey {
+            at: "a binary file".to_owned(),
+            key: "anything but data".to_owned(),
+        }),
+    }
 }
 
 fn find(stream: &Stream<'_>, root: NodeId, path: &[Part]) -> Result<NodeId, ExtractError> {

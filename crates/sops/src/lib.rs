@@ -66,7 +66,7 @@ pub use edit::{EditError, EditOptions, Edited, OpenFile};
 pub use encrypt::{
     AlreadyEncrypted, ClearLeaf, EncryptError, EncryptPlan, Encrypted, Encryption, encrypt,
 };
-pub use extract::{ExtractError, ExtractPath, ExtractPathError, extract};
+pub use extract::{ExtractError, ExtractPath, ExtractPathError, extract, extract_binary};
 pub use format::{Format, FormatError};
 pub use key_spec::{KeySpec, KeySpecError, KmsSpec};
 pub use keys::{
