@@ -450,10 +450,12 @@ impl Services {
 
     /// Returns what the services have to say and did not say yet.
     pub(crate) fn take_warnings(&self) -> Vec<String> {
-        let mut warnings = self.vault.take_warnings();
+        let of_vault = self.vault.take_warnings();
         #[cfg(feature = "azure-kv")]
-        warnings.extend(self.azure_kv.take_warnings());
-        warnings
+        let of_azure = self.azure_kv.take_warnings();
+        #[cfg(not(feature = "azure-kv"))]
+        let of_azure = Vec::new();
+        [of_vault, of_azure].concat()
     }
 }
 
