@@ -7,6 +7,8 @@ use selkie_sops::Format;
 
 use crate::failure::{Failure, Kind};
 use crate::file::{self, Input, Secrecy, Source};
+use crate::parallel;
+use crate::trees::Tally;
 use crate::ui::{self, Report, Ui};
 
 /// Where a result goes.
@@ -102,34 +104,43 @@ impl Batch {
         })
     }
 
-    /// Runs `one` for every source. A failure does not stop the others; the exit code is that of
-    /// the first one.
+    /// Runs `one` for every source, one after the other. A failure does not stop the others; the exit
+    /// code is that of the first one.
     pub(crate) fn run(
         &self,
         ui: &Ui,
         mut one: impl FnMut(&Source, &Destination) -> Result<Report, Failure>,
     ) -> ExitCode {
-        let mut code = None;
-        let mut failed = 0;
+        let mut tally = Tally::default();
         {
             let progress = ui.progress(self.sources.len());
             for source in &self.sources {
                 let result = one(source, &self.destination);
-                let name = source.name();
-                progress.step(|| match &result {
-                    Ok(report) => ui.report(&name, report),
-                    Err(failure) => {
-                        let this = ui.fail(Some(&name), failure);
-                        code.get_or_insert(this);
-                        failed += 1;
-                    }
-                });
+                progress.step(|| tally.add(ui, &source.name(), &result));
             }
         }
-        if failed > 0 && self.sources.len() > 1 {
-            ui.note(&format!("{failed} of {} files failed", self.sources.len()));
+        tally.end(ui, &[])
+    }
+
+    /// As [`Self::run`], on several threads; reports come in the order of the sources. `failures` are
+    /// what was asked for and is not there.
+    pub(crate) fn run_together(
+        &self,
+        ui: &Ui,
+        failures: &[(PathBuf, Failure)],
+        one: impl Fn(&Source, &Destination) -> Result<Report, Failure> + Sync,
+    ) -> ExitCode {
+        let mut tally = Tally::default();
+        for (path, failure) in failures {
+            tally.fail(ui, &path.display().to_string(), failure);
         }
-        ExitCode::from(code.unwrap_or_default())
+        let progress = ui.progress(self.sources.len());
+        let work = |source: &Source| one(source, &self.destination);
+        parallel::in_order(&self.sources, work, |source, result| {
+            progress.step(|| tally.add(ui, &source.name(), &result));
+        });
+        drop(progress);
+        tally.end(ui, &[])
     }
 }
 

@@ -20,9 +20,6 @@ pub(crate) struct TreeFlags {
     /// file names
     #[arg(value_name = "PATH", required = true)]
     pub(crate) paths: Vec<PathBuf>,
-    /// Say what would change, and change nothing
-    #[arg(long)]
-    pub(crate) dry_run: bool,
     /// Read every file as this format: yaml, json, dotenv, ini, binary; by its name if not given
     #[arg(long, value_name = "FORMAT")]
     pub(crate) input_type: Option<Format>,
@@ -39,13 +36,15 @@ pub(crate) enum Outcome {
 }
 
 impl TreeFlags {
-    /// Does `work` for every encrypted file. The exit code is that of the first failure.
+    /// Does `work` for every encrypted file; `tidy` removes what killed runs left behind. The exit code is
+    /// that of the first failure.
     pub(crate) fn each(
         &self,
         ui: &Ui,
+        tidy: bool,
         work: impl Fn(&Path) -> Result<Outcome, Failure> + Sync,
     ) -> ExitCode {
-        each(ui, &self.paths, !self.dry_run, |candidate| {
+        each(ui, &self.paths, tidy, |candidate| {
             if !candidate.named && !walk::is_encrypted(&candidate.path, self.input_type) {
                 return Ok(Outcome::PassedOver);
             }
@@ -90,8 +89,9 @@ pub(crate) fn each(
     tally.end(ui, paths)
 }
 
+/// What became of the files of a run.
 #[derive(Default)]
-struct Tally {
+pub(crate) struct Tally {
     files: usize,
     actions: BTreeMap<&'static str, usize>,
     failed: Vec<(String, String)>,
@@ -101,14 +101,21 @@ struct Tally {
 }
 
 impl Tally {
-    fn done(&mut self, ui: &Ui, name: &str, report: &Report) {
+    pub(crate) fn done(&mut self, ui: &Ui, name: &str, report: &Report) {
         self.reported = true;
         self.files += 1;
         *self.actions.entry(report.action).or_default() += 1;
         ui.report(name, report);
     }
 
-    fn fail(&mut self, ui: &Ui, name: &str, failure: &Failure) {
+    pub(crate) fn add(&mut self, ui: &Ui, name: &str, result: &Result<Report, Failure>) {
+        match result {
+            Ok(report) => self.done(ui, name, report),
+            Err(failure) => self.fail(ui, name, failure),
+        }
+    }
+
+    pub(crate) fn fail(&mut self, ui: &Ui, name: &str, failure: &Failure) {
         self.reported = true;
         self.files += 1;
         let first = failure.message.lines().next().unwrap_or_default();
@@ -117,7 +124,8 @@ impl Tally {
         self.code.get_or_insert(code);
     }
 
-    fn end(self, ui: &Ui, paths: &[PathBuf]) -> ExitCode {
+    /// Ends the run: with a table, if there were several files, and the exit code of the first failure.
+    pub(crate) fn end(self, ui: &Ui, paths: &[PathBuf]) -> ExitCode {
         if self.files == 0 {
             let names: Vec<String> = paths
                 .iter()
@@ -141,10 +149,15 @@ impl Tally {
             if !self.failed.is_empty() {
                 lines.push(format!("{:width$}  {}", "failed", self.failed.len()));
             }
-            for (name, reason) in self.failed.iter().take(SHOWN_FAILURES) {
+            // Where the screen is full of other lines, or more than it.
+            let again = match self.files > SCREEN {
+                true => SHOWN_FAILURES,
+                false => 0,
+            };
+            for (name, reason) in self.failed.iter().take(again) {
                 lines.push(format!("  {name}: {reason}"));
             }
-            if self.failed.len() > SHOWN_FAILURES {
+            if again > 0 && self.failed.len() > again {
                 let more = self.failed.len() - SHOWN_FAILURES;
                 lines.push(format!("  and {more} more, named above"));
             }
@@ -154,5 +167,7 @@ impl Tally {
     }
 }
 
-/// So many failures are told again in the table.
+/// With more files than this, failures are told again at the end.
+const SCREEN: usize = 10;
+/// So many of them.
 const SHOWN_FAILURES: usize = 20;

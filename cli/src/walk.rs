@@ -62,9 +62,11 @@ impl Found {
             true => PathBuf::from("."),
             false => folder,
         };
-        let before = self.files.len();
-        self.add_folder(&folder, Some(path));
-        if self.files.len() == before {
+        let before = (self.files.len(), self.failures.len());
+        if folder.is_dir() {
+            self.add_folder(&folder, Some(path));
+        }
+        if (self.files.len(), self.failures.len()) == before {
             return Err(
                 Failure::new(Kind::NoFile, "no file matches this pattern").hint(
                     "patterns know *, ?, [...] and **; files that ignore files name do not count",
@@ -109,8 +111,13 @@ impl Found {
                 }
                 Ok(_) => {}
                 Err(error) => {
-                    let failure = Failure::new(Kind::Input, format!("cannot be read: {error}"));
-                    self.failures.push((folder.to_owned(), failure));
+                    let cause = match error.io_error() {
+                        Some(error) => error.to_string(),
+                        None => error.to_string(),
+                    };
+                    let failure = Failure::new(Kind::Input, format!("cannot be read: {cause}"));
+                    let place = place(&error).unwrap_or(folder).to_owned();
+                    self.failures.push((place, failure));
                 }
             }
         }
@@ -154,6 +161,17 @@ pub(crate) fn is_encrypted(path: &Path, format: Option<Format>) -> bool {
     let format = format.unwrap_or_else(|| Format::of_path(&path.to_string_lossy()));
     let text = std::str::from_utf8(bytes.expose());
     text.is_ok_and(|text| selkie_sops::is_encrypted(text, format))
+}
+
+/// Where the walk failed.
+fn place(error: &ignore::Error) -> Option<&Path> {
+    match error {
+        ignore::Error::WithPath { path, .. } => Some(path),
+        ignore::Error::WithDepth { err, .. } | ignore::Error::WithLineNumber { err, .. } => {
+            place(err)
+        }
+        _ => None,
+    }
 }
 
 /// Returns whether a part of a path has signs of a pattern.

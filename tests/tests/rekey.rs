@@ -225,8 +225,13 @@ impl Repository {
     /// Rekeys to a state and returns how often KMS was asked for what.
     async fn rekey_counted(&self, state: State) -> Result<(usize, usize, usize)> {
         self.rule(state)?;
+        self.counted(&["rekey", "-q", "."]).await
+    }
+
+    /// Runs ours and returns how often KMS was asked to decrypt, to encrypt, and for anything.
+    async fn counted(&self, arguments: &[&str]) -> Result<(usize, usize, usize)> {
         self.moto.record().await?;
-        self.ok(&["rekey", "-q", "."])?;
+        self.ok(arguments)?;
         let requests = self.moto.requests().await?;
         let of = |target: &str| {
             let asked = requests.iter().filter(|request| request.target == target);
@@ -269,6 +274,22 @@ async fn the_key_service_is_asked_once_per_wrapped_key() -> Result<()> {
     // Nothing is to be done: nobody is asked.
     let counts = repository.rekey_counted(State::First).await?;
     ensure!(counts == (0, 0, 0), "nothing to do: {counts:?}");
+    // A key that was wrapped long ago is old, whenever a value was changed last.
+    let (old, _) = repository
+        .files
+        .iter()
+        .find(|(name, _)| name.starts_with("kms"))
+        .context("a file for KMS alone")?;
+    let path = repository.folder.path().join(old);
+    let text = fs::read_to_string(&path)?;
+    let aged = text.replace("created_at: \"20", "created_at: \"19");
+    ensure!(aged != text, "{text}");
+    fs::write(&path, aged)?;
+    for expected in [(1, 1, 2), (0, 0, 0)] {
+        let older = ["rekey", "-q", "--older-than", "90d", "."];
+        let counts = repository.counted(&older).await?;
+        ensure!(counts == expected, "older than 90 days: {counts:?}");
+    }
     verified(&format!(
         "rekey: {decrypts} Decrypt for {decrypts} wrapped keys in {kms} files, {encrypts} Encrypt for \
          {encrypts} new recipients"

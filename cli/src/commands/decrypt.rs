@@ -101,7 +101,7 @@ impl Decrypt {
         if batch.destination == Destination::Stdout {
             return self.print(ui, keys, path, &batch.sources);
         }
-        batch.run(ui, |source, destination| {
+        batch.run_together(ui, &[], |source, destination| {
             let (input, plain, mut report) = self.open(keys, path, source)?;
             destination.write(ui, &input, plain.expose(), true, Secrecy::Clear)?;
             if *destination == Destination::InPlace {

@@ -1,9 +1,8 @@
 //! `selkie encrypt`: SOPS files, in place.
 
-use std::cell::OnceCell;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use clap::Args;
 use jiff::Timestamp;
@@ -19,6 +18,7 @@ use crate::environment::Environment;
 use crate::explain;
 use crate::failure::{Failure, Kind};
 use crate::file::{self, Input, Secrecy, Source};
+use crate::key_changes;
 use crate::keys::{Clients, Keys};
 use crate::plan::{KeyFlags, Plan, Planner};
 use crate::ui::{Report, Ui};
@@ -58,6 +58,9 @@ pub(crate) struct Encrypt {
     /// Write the result in another format; with --stdout or -o
     #[arg(long, value_name = "FORMAT")]
     output_type: Option<Format>,
+    /// Say what would be encrypted, and change nothing
+    #[arg(long, conflicts_with_all = ["stdout", "output"])]
+    dry_run: bool,
     /// Encrypt values that were added in clear to an encrypted file; needs its private key
     #[arg(long)]
     add_clear: bool,
@@ -66,6 +69,14 @@ pub(crate) struct Encrypt {
     ignore_mac: bool,
     #[command(flatten)]
     keys: KeyFlags,
+}
+
+/// The files that paths stand for.
+#[derive(Default)]
+struct Expanded {
+    files: Vec<PathBuf>,
+    /// Paths that stand for none.
+    failures: Vec<(PathBuf, Failure)>,
 }
 
 const EXAMPLES: &str = "\
@@ -84,11 +95,13 @@ Examples:
 impl Encrypt {
     pub(crate) fn run(&self, ui: &Ui, environment: &Environment) -> ExitCode {
         let prepared = Planner::new(&self.keys, environment).and_then(|mut planner| {
-            let batch = self.batch(ui, &mut planner)?;
+            let expanded = self.expanded(&mut planner);
+            let batch = self.batch(ui, &expanded)?;
             let given = planner.given_keys()?.unwrap_or_default();
-            Ok((batch, planner, Clients::new(environment, &given)?))
+            let clients = Clients::new(environment, &given)?;
+            Ok((expanded, batch, Mutex::new(planner), clients))
         });
-        let (batch, mut planner, clients) = match prepared {
+        let (expanded, batch, planner, clients) = match prepared {
             Ok(prepared) => prepared,
             Err(failure) => return ExitCode::from(ui.fail(None, &failure)),
         };
@@ -96,20 +109,26 @@ impl Encrypt {
             ui,
             environment,
             clients,
-            keys: OnceCell::new(),
+            keys: OnceLock::new(),
         };
-        let code = batch.run(ui, |source, destination| {
-            self.one(&hands, &mut planner, source, destination)
+        let code = batch.run_together(ui, &expanded.failures, |source, destination| {
+            self.one(&hands, &planner, source, destination)
         });
         hands.clients.warn(ui);
         code
     }
 
-    fn batch(&self, ui: &Ui, planner: &mut Planner<'_>) -> Result<Batch, Failure> {
-        let files = self.expanded(planner)?;
+    fn batch(&self, ui: &Ui, expanded: &Expanded) -> Result<Batch, Failure> {
+        if expanded.files.is_empty() && !expanded.failures.is_empty() {
+            // Not standard input, which no file at all stands for.
+            return Ok(Batch {
+                sources: Vec::new(),
+                destination: Destination::InPlace,
+            });
+        }
         let batch = Batch::resolve(
             &Request {
-                files: &files,
+                files: &expanded.files,
                 filename: self.filename.as_deref(),
                 stdout: self.stdout,
                 in_place: false,
@@ -129,40 +148,37 @@ impl Encrypt {
     }
 
     /// Puts files in the place of folders and patterns.
-    fn expanded(&self, planner: &mut Planner<'_>) -> Result<Vec<PathBuf>, Failure> {
-        let mut files = Vec::new();
+    fn expanded(&self, planner: &mut Planner<'_>) -> Expanded {
+        let mut expanded = Expanded::default();
+        let files = &mut expanded.files;
         for path in &self.files {
             if path.is_file() || path.as_os_str() == "-" {
                 files.push(path.clone());
                 continue;
             }
             let found = walk::find(std::slice::from_ref(path));
-            if let Some((path, failure)) = found.failures.into_iter().next() {
-                let message = format!("{}: {}", path.display(), failure.message);
-                return Err(Failure { message, ..failure });
-            }
+            let failed = !found.failures.is_empty();
+            expanded.failures.extend(found.failures);
             let before = files.len();
             let is_config = |path: &PathBuf| path.file_name().is_some_and(|n| n == ".sops.yaml");
             let wanted = found.files.into_iter().filter(|file| {
                 file.named || (!is_config(&file.path) && planner.is_named_by_rule(&file.path))
             });
             files.extend(wanted.map(|file| file.path));
-            if files.len() == before {
-                let message = format!(
-                    "{}: no rule of a .sops.yaml names a file in it by its path_regex",
-                    path.display()
-                );
-                return Err(Failure::new(Kind::NoFile, message)
-                    .hint("name the files themselves, or write a rule with a path_regex"));
+            if files.len() == before && !failed {
+                let message = "no rule of a .sops.yaml names a file in it by its path_regex";
+                let failure = Failure::new(Kind::NoFile, message)
+                    .hint("name the files themselves, or write a rule with a path_regex");
+                expanded.failures.push((path.clone(), failure));
             }
         }
-        Ok(files)
+        expanded
     }
 
     fn one(
         &self,
         hands: &Hands<'_>,
-        planner: &mut Planner<'_>,
+        planner: &Mutex<Planner<'_>>,
         source: &Source,
         destination: &Destination,
     ) -> Result<Report, Failure> {
@@ -180,13 +196,21 @@ impl Encrypt {
             _ => std::str::from_utf8(clear.bytes()).unwrap_or_default(),
         };
         let path = source.path().unwrap_or(source.name().as_ref()).to_owned();
+        let mut planner = planner.lock().unwrap_or_else(PoisonError::into_inner);
         let planned = planner.plan(&path, text, clear.format);
+        drop(planner);
         let (ui, clients) = (hands.ui, &hands.clients);
+        let mut readers = None;
         let (encryption, warnings) = match planned {
-            Ok(plan) => {
+            Ok(mut plan) => {
+                let (groups, threshold) = (plan.groups.clone(), plan.threshold);
+                if self.dry_run {
+                    readers = Some(plan.readers());
+                    plan = plan.for_nobody();
+                }
                 let encryption = plan.encrypt(&clear, clients)?;
                 let is_new = matches!(encryption, Ok(Encryption::Encrypted(_)));
-                let unreadable = is_new && hands.keys().surely_miss(&plan.groups, plan.threshold);
+                let unreadable = is_new && hands.keys().surely_miss(&groups, threshold);
                 let mut warnings = plan.warnings;
                 warnings.extend(unreadable.then(|| NOT_MINE.to_owned()));
                 (encryption, warnings)
@@ -199,6 +223,11 @@ impl Encrypt {
             },
         };
         match encryption.map_err(|error| explain::encrypt(&error))? {
+            Encryption::Encrypted(encrypted) if self.dry_run => {
+                let mut report = report("would-encrypt", &encrypted, warnings, &input);
+                report.note = readers;
+                Ok(report)
+            }
             Encryption::Encrypted(encrypted) => {
                 let written = encrypted.text.as_bytes();
                 destination.write(ui, &input, written, true, Secrecy::Sealed)?;
@@ -279,6 +308,9 @@ impl Encrypt {
             &options,
         )
         .map_err(|error| explain::add_clear(&error, keys))?;
+        if self.dry_run {
+            return Ok(report("would-add", &encrypted, Vec::new(), input));
+        }
         destination.write(
             hands.ui,
             input,
@@ -295,7 +327,7 @@ struct Hands<'a> {
     ui: &'a Ui,
     environment: &'a Environment,
     clients: Arc<Clients>,
-    keys: OnceCell<Keys>,
+    keys: OnceLock<Keys>,
 }
 
 impl Hands<'_> {
@@ -311,6 +343,25 @@ const NOT_MINE: &str = "none of your age identities opens the file, so you canno
                         you meant to, add your own recipient";
 
 impl Plan {
+    /// Says who could read the file.
+    fn readers(&self) -> String {
+        let keys = self.groups.iter().flatten();
+        let names: Vec<String> = keys.map(key_changes::name).collect();
+        format!("for {}", names.join(", "))
+    }
+
+    /// The same without its keys: what comes of it is thrown away, so no key service is asked.
+    fn for_nobody(self) -> Self {
+        let recipient = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+        Self {
+            groups: vec![vec![KeySpec::Age {
+                recipient: recipient.to_owned(),
+            }]],
+            threshold: None,
+            ..self
+        }
+    }
+
     /// The plan of nobody, with which only a file that is encrypted already gets anywhere.
     fn none() -> Self {
         Self {

@@ -21,8 +21,9 @@ use crate::ui::{Report, Ui};
 /// Bring every encrypted file to what the rules of .sops.yaml say now
 ///
 /// Recipients, key groups, threshold and selection become those of the rule. A file gets a new data key
-/// where somebody loses access, where its selection changes, and where it was last encrypted longer ago
-/// than --older-than. The report says which values somebody who lost access could have read.
+/// where somebody loses access, where its selection changes, and where the one it has is older than
+/// --older-than: by the times at which keys wrapped it, and where they have none (age) by the last
+/// change of a value. The report says which values somebody who lost access could have read.
 ///
 /// A file is done when it is as its rule says, so a run that was stopped is finished by the next one.
 /// Every file is at any moment either the old or the new one. Meant for a scheduled pipeline; exit code
@@ -32,10 +33,10 @@ use crate::ui::{Report, Ui};
 pub(crate) struct Rekey {
     #[command(flatten)]
     tree: TreeFlags,
-    /// Say what would change, and change nothing (the same as --dry-run)
-    #[arg(long)]
+    /// Say what would change, and change nothing
+    #[arg(long, visible_alias = "dry-run")]
     plan: bool,
-    /// New data keys for files that were last encrypted longer ago: 90d, 12w, 6mo, 1y
+    /// New data keys where they are older, as far as the file tells: 90d, 12w, 6mo, 1y
     #[arg(long, value_name = "AGE", value_parser = age)]
     older_than: Option<Span>,
     /// Use this config file instead of the nearest .sops.yaml above each file
@@ -78,9 +79,9 @@ impl Rekey {
             Ok(prepared) => prepared,
             Err(failure) => return ExitCode::from(ui.fail(None, &failure)),
         };
-        let code = self
-            .tree
-            .each(ui, |path| self.one(path, &planner, &session, limit));
+        let code = self.tree.each(ui, !self.plan, |path| {
+            self.one(path, &planner, &session, limit)
+        });
         session.clients.warn(ui);
         code
     }
@@ -121,7 +122,7 @@ impl Rekey {
         report.details = Some(work.details(&document));
         let seen = key_changes::seen_values(document.text(), document.format, &work.removed);
         report.warnings.extend(seen);
-        if self.plan || self.tree.dry_run {
+        if self.plan {
             report.action = "would-rekey";
             return Ok(Outcome::Done(report));
         }
@@ -173,11 +174,16 @@ fn work(
     if reselect {
         reasons.push("another selection of values".to_owned());
     }
-    let last: Option<Timestamp> = status.last_modified.parse().ok();
-    // What has no time that can be read is taken for old; it gets one.
-    let is_old = limit.is_some_and(|limit| last.is_none_or(|last| last < limit));
-    if is_old {
-        reasons.push(format!("last encrypted {}", status.last_modified));
+    // The data key is no younger than its oldest wrapping, nor than the last change. What has no time
+    // that can be read is taken for old; it gets one.
+    let times = status.wrapped.iter().chain([&status.last_modified]);
+    let oldest = times.min_by_key(|time| time.parse::<Timestamp>().ok());
+    let is_old = limit.is_some_and(|limit| {
+        let oldest = oldest.and_then(|time| time.parse::<Timestamp>().ok());
+        oldest.is_none_or(|oldest| oldest < limit)
+    });
+    if let (true, Some(oldest)) = (is_old, oldest) {
+        reasons.push(format!("data key of {oldest} or before"));
     }
     if reasons.is_empty() {
         return Ok(None);

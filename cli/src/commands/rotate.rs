@@ -24,6 +24,9 @@ use crate::ui::{Report, Ui};
 pub(crate) struct Rotate {
     #[command(flatten)]
     tree: TreeFlags,
+    /// Say what would change, and change nothing
+    #[arg(long)]
+    dry_run: bool,
     /// Add age recipients to the first key group
     #[arg(long, value_name = "RECIPIENTS")]
     add_age: Vec<String>,
@@ -60,9 +63,9 @@ impl Rotate {
             Ok(prepared) => prepared,
             Err(failure) => return ExitCode::from(ui.fail(None, &failure)),
         };
-        let code = self
-            .tree
-            .each(ui, |path| self.one(path, &session, &add, &remove));
+        let code = self.tree.each(ui, !self.dry_run, |path| {
+            self.one(path, &session, &add, &remove)
+        });
         session.clients.warn(ui);
         code
     }
@@ -94,7 +97,7 @@ impl Rotate {
     ) -> Result<Outcome, Failure> {
         let document = Document::read(path, self.tree.input_type)?;
         document.check_encrypted()?;
-        if !self.tree.dry_run {
+        if !self.dry_run {
             document.check_replaceable()?;
         }
         let open = document.open(session, self.ignore_mac)?;
@@ -123,7 +126,7 @@ impl Rotate {
         if !lines.is_empty() {
             report.note = Some(lines.join(", "));
         }
-        match self.tree.dry_run {
+        match self.dry_run {
             true => report.action = "would-rotate",
             false => document.replace(&rotated.text)?,
         }

@@ -34,7 +34,7 @@ Examples:
 
 impl Status {
     pub(crate) fn run(&self, ui: &Ui, _environment: &Environment) -> ExitCode {
-        self.tree.each(ui, |path| self.one(path))
+        self.tree.each(ui, false, |path| self.one(path))
     }
 
     fn one(&self, path: &Path) -> Result<Outcome, Failure> {

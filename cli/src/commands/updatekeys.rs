@@ -25,6 +25,9 @@ use crate::ui::{Report, Ui};
 pub(crate) struct UpdateKeys {
     #[command(flatten)]
     tree: TreeFlags,
+    /// Say what would change, and change nothing
+    #[arg(long)]
+    dry_run: bool,
     /// Keep the data key even where somebody loses access, as sops does
     #[arg(long)]
     keep_data_key: bool,
@@ -60,7 +63,7 @@ impl UpdateKeys {
         };
         let code = self
             .tree
-            .each(ui, |path| self.one(path, &planner, &session));
+            .each(ui, !self.dry_run, |path| self.one(path, &planner, &session));
         session.clients.warn(ui);
         code
     }
@@ -94,7 +97,7 @@ impl UpdateKeys {
             note: Some(key_changes::lines(&changes).join(", ")),
             details: None,
         };
-        if self.tree.dry_run {
+        if self.dry_run {
             return Ok(Outcome::Done(report));
         }
         document.check_replaceable()?;

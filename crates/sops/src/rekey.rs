@@ -427,8 +427,8 @@ impl OpenFile<'_> {
         }
     }
 
-    /// Wraps for every key. The entry of a key that was there before keeps all but what was wrapped;
-    /// where the same data key was wrapped whole for it, it stays as it is.
+    /// Wraps for every key. The entry of a key that was there before keeps all but what was wrapped, and
+    /// with a new data key its time; where the same data key was wrapped whole for it, it stays as it is.
     fn wrap(
         &self,
         key: &DataKey,
@@ -460,11 +460,19 @@ impl OpenFile<'_> {
             let Some(old) = old(&KeySpec::of_entry(entry)) else {
                 continue;
             };
-            let enc = entry.field("enc").unwrap_or_default().to_owned();
             let mut kept = old.clone();
-            match kept.fields.iter_mut().find(|(name, _)| name == "enc") {
-                Some((_, text)) => *text = enc,
-                None => continue,
+            let new = |name: &str| entry.field(name).map(str::to_owned);
+            let mut take = |name: &str| {
+                let place = kept.fields.iter_mut().find(|(known, _)| known == name);
+                let taken = place.zip(new(name)).map(|((_, text), new)| *text = new);
+                taken.is_some()
+            };
+            if !take("enc") {
+                continue;
+            }
+            if renewed {
+                // sops keeps the time, and nobody can tell then how old the data key is.
+                take("created_at");
             }
             *entry = kept;
         }

@@ -13,6 +13,9 @@ pub struct FileStatus {
     pub keys: KeyTarget,
     /// When a value was last encrypted: to the second, as RFC 3339.
     pub last_modified: String,
+    /// The `created_at` of every key that has one, as it stands there (age keys have none). A data key is
+    /// no younger than the oldest of them, nor than `last_modified`.
+    pub wrapped: Vec<String>,
     /// Which values are encrypted.
     pub selection: Selection,
     /// Whether the MAC covers encrypted values only.
@@ -34,6 +37,7 @@ pub fn status(source: &str, format: Format) -> Result<FileStatus, DecryptError> 
             groups: rekey::specs(&metadata),
             threshold: Some(metadata.threshold).filter(|threshold| *threshold > 0),
         },
+        wrapped: wrapped(&metadata),
         last_modified: metadata.last_modified,
         selection: metadata.selection,
         mac_only_encrypted: metadata.mac_only_encrypted,
@@ -41,4 +45,10 @@ pub fn status(source: &str, format: Format) -> Result<FileStatus, DecryptError> 
         has_mac: !metadata.mac.is_empty(),
         has_whole_mac: metadata.whole_mac.is_some(),
     })
+}
+
+fn wrapped(metadata: &Metadata) -> Vec<String> {
+    let entries = metadata.groups.iter().flatten();
+    let times = entries.filter_map(|entry| entry.field("created_at"));
+    times.map(str::to_owned).collect()
 }

@@ -176,3 +176,46 @@ fn rekey_follows_rules_and_age_and_names_what_was_seen() {
     ok(&old);
     assert!(old.stderr.contains("rekeyed"), "{}", old.stderr);
 }
+
+#[test]
+fn encrypt_goes_on_tells_a_table_and_can_change_nothing() {
+    let place = Place::new();
+    place.write(".sops.yaml", rules(&[RECIPIENT]));
+    for n in 0..30 {
+        place.write(&format!("f/{n:02}.yaml"), format!("password: value {n}\n"));
+    }
+    place.write("f/bad.yaml", "a: [\n");
+    let dry = place.run(&["encrypt", "--dry-run", "f"]);
+    assert_eq!(dry.code, Some(2));
+    assert!(
+        dry.stderr.contains("would encrypt  30") && dry.stderr.contains("failed         1"),
+        "{}",
+        dry.stderr
+    );
+    let who = format!("f/00.yaml: would encrypt (1 value); for age {RECIPIENT}\n");
+    assert!(dry.stderr.contains(&who), "{}", dry.stderr);
+    assert_eq!(place.read("f/07.yaml"), "password: value 7\n");
+    let done = place.run(&["encrypt", "none/*.yaml", "f", "nothing"]);
+    assert_eq!(done.code, Some(100), "{}", done.stderr);
+    for part in [
+        "encrypted  30",
+        "failed     3",
+        "  f/bad.yaml: not valid YAML",
+        "  nothing: no such",
+    ] {
+        assert!(done.stderr.contains(part), "{part}: {}", done.stderr);
+    }
+    let order: Vec<&str> = done
+        .stderr
+        .lines()
+        .filter_map(|line| line.strip_suffix(": encrypted (1 value)"))
+        .collect();
+    assert!(order.is_sorted() && order.len() == 30, "{order:?}");
+    assert_eq!(place.read("f/bad.yaml"), "a: [\n");
+    let again = place.run(&["encrypt", "-q", "f/0*.yaml"]);
+    assert_eq!((again.code, again.stderr.as_str()), (Some(0), ""));
+    let opened = place.run_with_key(&["decrypt", "--check", "f"]);
+    ok(&opened);
+    let status = place.run(&["status", "--dry-run", "f"]);
+    assert_eq!(status.code, Some(1), "it changes nothing anyway");
+}

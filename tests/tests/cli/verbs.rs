@@ -212,7 +212,8 @@ fn several_files_go_on_after_a_failure() {
         done.stderr
     );
     assert!(
-        done.stderr.ends_with("2 of 4 files failed\n"),
+        done.stderr
+            .ends_with("           files\nencrypted  2\nfailed     2\n"),
         "{}",
         done.stderr
     );
