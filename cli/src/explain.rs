@@ -136,6 +136,18 @@ fn whole_mac(error: &WholeMacError) -> Failure {
     }
 }
 
+/// Why a file is not taken for an encrypted one.
+pub(crate) fn not_encrypted(error: &DecryptError) -> Failure {
+    match error {
+        DecryptError::Parse(error) => parse(error),
+        DecryptError::Tree(error) => tree(error, Kind::Decrypt),
+        DecryptError::Metadata(MetadataError::NotFound) => {
+            Failure::new(Kind::Other, error).hint("encrypt it first: selkie encrypt FILE")
+        }
+        _ => Failure::new(Kind::Other, error),
+    }
+}
+
 fn no_data_key(error: &NoDataKey, keys: &Keys) -> Failure {
     let failure = Failure::new(Kind::NoKey, error);
     match error {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use selkie_keys::{KeyContext, master_key};
-use selkie_sops::{DecryptOptions, Format, KeySpec, MasterKey, OpenFile, WrapError};
+use selkie_sops::{DecryptError, DecryptOptions, FileStatus, Format, KeySpec, MasterKey, OpenFile, WrapError};
 
 use crate::environment::Environment;
 use crate::explain;
-use crate::failure::{Failure, Kind};
+use crate::failure::Failure;
 use crate::file::{self, Input, Secrecy, Source};
 use crate::keys::{Clients, Keys};
 
@@ -69,14 +69,15 @@ impl Document {
         self.input.text().unwrap_or_default()
     }
 
-    /// Refuses a file that is not encrypted.
-    pub(crate) fn check_encrypted(&self) -> Result<(), Failure> {
+    /// Returns what the file says about itself.
+    pub(crate) fn status(&self) -> Result<FileStatus, DecryptError> {
         selkie_sops::status(self.text(), self.format)
-            .map(|_| ())
-            .map_err(|error| {
-                let failure = Failure::new(Kind::Other, error).of_format(self.format);
-                failure.hint("encrypt it first: selkie encrypt FILE")
-            })
+    }
+
+    /// Refuses a file that is not encrypted.
+    pub(crate) fn check_encrypted(&self) -> Result<FileStatus, Failure> {
+        let status = self.status();
+        status.map_err(|error| explain::not_encrypted(&error).of_format(self.format))
     }
 
     pub(crate) fn open(

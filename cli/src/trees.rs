@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use selkie_sops::Format;
+use selkie_sops::{DecryptError, FileStatus, Format, MetadataError};
 
 use crate::failure::{Failure, Kind};
 use crate::parallel;
+use crate::session::Document;
 use crate::ui::{Report, Ui};
 use crate::walk::{self, Candidate};
 
@@ -42,14 +43,36 @@ impl TreeFlags {
         &self,
         ui: &Ui,
         tidy: bool,
-        work: impl Fn(&Path) -> Result<Outcome, Failure> + Sync,
+        work: impl Fn(&Path, &Document, &FileStatus) -> Result<Outcome, Failure> + Sync,
     ) -> ExitCode {
         each(ui, &self.paths, tidy, |candidate| {
-            if !candidate.named && !walk::is_encrypted(&candidate.path, self.input_type) {
-                return Ok(Outcome::PassedOver);
+            match encrypted(candidate, self.input_type)? {
+                Some((document, status)) => work(&candidate.path, &document, &status),
+                None => Ok(Outcome::PassedOver),
             }
-            work(&candidate.path)
         })
+    }
+}
+
+/// Reads an encrypted file; `None` for one that was found in a folder and is none. One that was
+/// encrypted and is broken is a failure, not passed over.
+pub(crate) fn encrypted(
+    candidate: &Candidate,
+    format: Option<Format>,
+) -> Result<Option<(Document, FileStatus)>, Failure> {
+    if !candidate.named && !walk::may_be_encrypted(&candidate.path) {
+        return Ok(None);
+    }
+    let document = Document::read(&candidate.path, format)?;
+    let not_one = match document.status() {
+        Ok(status) => return Ok(Some((document, status))),
+        // A text of any kind may mention both words.
+        Err(_) if document.format == Format::Binary => true,
+        Err(error) => matches!(error, DecryptError::Metadata(MetadataError::NotFound)),
+    };
+    match not_one && !candidate.named {
+        true => Ok(None),
+        false => document.check_encrypted().map(|status| Some((document, status))),
     }
 }
 

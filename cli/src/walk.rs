@@ -7,7 +7,6 @@ use ignore::WalkBuilder;
 use ignore::overrides::OverrideBuilder;
 use rustix::fs::{FlockOperation, flock};
 use selkie_secret::SecretBytes;
-use selkie_sops::Format;
 
 use crate::failure::{Failure, Kind};
 use crate::file::TEMPORARY_SUFFIX;
@@ -146,21 +145,15 @@ impl Found {
     }
 }
 
-/// Returns whether a file that was found in a folder is an encrypted one: read as `format`, or as what
-/// its name says. Cheap for the many that are not.
-pub(crate) fn is_encrypted(path: &Path, format: Option<Format>) -> bool {
+/// Returns whether a file that was found in a folder may be an encrypted one: in every format the metadata
+/// has these two words. Cheap for the many that are not.
+pub(crate) fn may_be_encrypted(path: &Path) -> bool {
     let Ok(bytes) = fs::read(path) else {
         return false;
     };
     let bytes = SecretBytes::new(bytes);
-    // In every format the metadata has these two words.
     let has = |word: &[u8]| bytes.expose().windows(word.len()).any(|part| part == word);
-    if !has(b"sops") || !has(b"ENC[AES256_GCM,") {
-        return false;
-    }
-    let format = format.unwrap_or_else(|| Format::of_path(&path.to_string_lossy()));
-    let text = std::str::from_utf8(bytes.expose());
-    text.is_ok_and(|text| selkie_sops::is_encrypted(text, format))
+    has(b"sops") && has(b"ENC[AES256_GCM,") && std::str::from_utf8(bytes.expose()).is_ok()
 }
 
 /// Where the walk failed.

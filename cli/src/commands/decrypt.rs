@@ -18,7 +18,6 @@ use crate::keys::{Clients, Keys};
 use crate::session::Session;
 use crate::trees::{self, Outcome};
 use crate::ui::{Report, Ui};
-use crate::walk;
 
 /// Decrypt SOPS files to standard output, or in place
 ///
@@ -191,7 +190,7 @@ impl Decrypt {
             Err(failure) => return ExitCode::from(ui.fail(None, &failure)),
         };
         let code = trees::each(ui, &self.files, false, |candidate| {
-            if !candidate.named && !walk::is_encrypted(&candidate.path, self.input_type) {
+            if !candidate.named && trees::encrypted(candidate, self.input_type)?.is_none() {
                 return Ok(Outcome::PassedOver);
             }
             let source = Source::File(candidate.path.clone());

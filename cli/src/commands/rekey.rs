@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use clap::Args;
 use jiff::{Span, Timestamp};
-use selkie_sops::{DataKeyChange, Encryption, KeySpec};
+use selkie_sops::{DataKeyChange, Encryption, FileStatus, KeySpec};
 use serde_json::{Value, json};
 
 use crate::environment::Environment;
@@ -97,17 +97,15 @@ impl Rekey {
 
     fn one(
         &self,
-        path: &Path,
+        (path, document, status): (&Path, &Document, &FileStatus),
         planner: &Mutex<Planner<'_>>,
         session: &Session,
         limit: Option<Timestamp>,
     ) -> Result<Outcome, Failure> {
-        let document = Document::read(path, self.tree.input_type)?;
-        document.check_encrypted()?;
         let mut rules = planner.lock().unwrap_or_else(PoisonError::into_inner);
         let ruled = rules.rule(path)?;
         drop(rules);
-        let work = work(&document, &ruled, session, limit)?;
+        let work = work(document, status, &ruled, limit);
         let mut report = Report {
             action: "up-to-date",
             counts: Vec::new(),
@@ -119,7 +117,7 @@ impl Rekey {
             return Ok(Outcome::Unchanged(report));
         };
         report.note = Some(work.reasons.join(", "));
-        report.details = Some(work.details(&document));
+        report.details = Some(work.details(document));
         let seen = key_changes::seen_values(document.text(), document.format, &work.removed);
         report.warnings.extend(seen);
         if self.plan {
@@ -128,8 +126,8 @@ impl Rekey {
         }
         document.check_replaceable()?;
         let text = match work.reselect {
-            true => encrypted_afresh(&document, ruled, session)?,
-            false => rekeyed(&document, &ruled, &work, session)?,
+            true => encrypted_afresh(document, ruled, session)?,
+            false => rekeyed(document, &ruled, &work, session)?,
         };
         document.replace(&text)?;
         report.action = "rekeyed";
@@ -155,14 +153,11 @@ impl Work {
 /// Compares a file with its rule; `None` when it is as it should be.
 fn work(
     document: &Document,
+    status: &FileStatus,
     ruled: &Ruled,
-    session: &Session,
     limit: Option<Timestamp>,
-) -> Result<Option<Work>, Failure> {
-    let failed = |error| explain::decrypt(&error, &session.keys).of_format(document.format);
-    let status = selkie_sops::status(document.text(), document.format).map_err(failed)?;
-    let changes = selkie_sops::key_changes(document.text(), document.format, &ruled.keys);
-    let changes = changes.map_err(failed)?;
+) -> Option<Work> {
+    let changes = status.key_changes(&ruled.keys);
     let mut reasons = key_changes::lines(&changes);
     let is_text = document.format != selkie_sops::Format::Binary;
     let reselect = is_text
@@ -186,17 +181,17 @@ fn work(
         reasons.push(format!("data key of {oldest} or before"));
     }
     if reasons.is_empty() {
-        return Ok(None);
+        return None;
     }
     if reselect || is_old || !changes.removed.is_empty() {
         reasons.push("new data key".to_owned());
     }
-    Ok(Some(Work {
+    Some(Work {
         reasons,
         removed: changes.removed,
         reselect,
         renew: is_old,
-    }))
+    })
 }
 
 fn rekeyed(

@@ -1,6 +1,5 @@
 //! `selkie rotate`: new data keys.
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -63,8 +62,8 @@ impl Rotate {
             Ok(prepared) => prepared,
             Err(failure) => return ExitCode::from(ui.fail(None, &failure)),
         };
-        let code = self.tree.each(ui, !self.dry_run, |path| {
-            self.one(path, &session, &add, &remove)
+        let code = self.tree.each(ui, !self.dry_run, |_, document, _| {
+            self.one(document, &session, &add, &remove)
         });
         session.clients.warn(ui);
         code
@@ -90,13 +89,11 @@ impl Rotate {
 
     fn one(
         &self,
-        path: &Path,
+        document: &Document,
         session: &Session,
         add: &[KeySpec],
         remove: &[KeySpec],
     ) -> Result<Outcome, Failure> {
-        let document = Document::read(path, self.tree.input_type)?;
-        document.check_encrypted()?;
         if !self.dry_run {
             document.check_replaceable()?;
         }

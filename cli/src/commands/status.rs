@@ -1,6 +1,5 @@
 //! `selkie status`: what files say about themselves; needs no key.
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -10,8 +9,9 @@ use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::key_changes;
 use crate::session::Document;
-use crate::trees::{Outcome, TreeFlags};
+use crate::trees::{self, Outcome, TreeFlags};
 use crate::ui::{Report, Ui};
+use crate::walk::Candidate;
 
 /// Say of files whether they are encrypted, and for whom
 ///
@@ -34,13 +34,23 @@ Examples:
 
 impl Status {
     pub(crate) fn run(&self, ui: &Ui, _environment: &Environment) -> ExitCode {
-        self.tree.each(ui, false, |path| self.one(path))
+        trees::each(ui, &self.tree.paths, false, |candidate| self.one(candidate))
     }
 
-    fn one(&self, path: &Path) -> Result<Outcome, Failure> {
-        let document = Document::read(path, self.tree.input_type)?;
-        let Ok(status) = selkie_sops::status(document.text(), document.format) else {
+    fn one(&self, candidate: &Candidate) -> Result<Outcome, Failure> {
+        let read = match candidate.named {
             // Broken files, too, are not encrypted ones.
+            true => {
+                let document = Document::read(&candidate.path, self.tree.input_type)?;
+                let status = document.status().ok();
+                status.map(|status| (document, status))
+            }
+            false => match trees::encrypted(candidate, self.tree.input_type)? {
+                None => return Ok(Outcome::PassedOver),
+                found => found,
+            },
+        };
+        let Some((document, status)) = read else {
             return Ok(Outcome::Done(Report::with_details(
                 "not-encrypted",
                 None,

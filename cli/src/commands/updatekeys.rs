@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
 use clap::Args;
-use selkie_sops::{DataKeyChange, KeySpec};
+use selkie_sops::{DataKeyChange, FileStatus, KeySpec};
 
 use crate::environment::Environment;
 use crate::explain;
@@ -63,24 +63,23 @@ impl UpdateKeys {
         };
         let code = self
             .tree
-            .each(ui, !self.dry_run, |path| self.one(path, &planner, &session));
+            .each(ui, !self.dry_run, |path, document, status| {
+                self.one((path, document, status), &planner, &session)
+            });
         session.clients.warn(ui);
         code
     }
 
     fn one(
         &self,
-        path: &Path,
+        (path, document, status): (&Path, &Document, &FileStatus),
         planner: &Mutex<Planner<'_>>,
         session: &Session,
     ) -> Result<Outcome, Failure> {
-        let document = Document::read(path, self.tree.input_type)?;
-        document.check_encrypted()?;
         let mut rules = planner.lock().unwrap_or_else(PoisonError::into_inner);
         let target = rules.rule(path)?.keys;
         drop(rules);
-        let changes = selkie_sops::key_changes(document.text(), document.format, &target)
-            .map_err(|error| explain::decrypt(&error, &session.keys))?;
+        let changes = status.key_changes(&target);
         if changes.is_empty() {
             return Ok(Outcome::Unchanged(Report {
                 action: "up-to-date",

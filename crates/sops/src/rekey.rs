@@ -74,7 +74,7 @@ impl KeyChanges {
         self.groups.iter().all(same) && self.threshold.0 == self.threshold.1
     }
 
-    fn between(before: &[Vec<KeySpec>], old_threshold: usize, target: &KeyTarget) -> Self {
+    pub(crate) fn between(before: &[Vec<KeySpec>], old_threshold: usize, target: &KeyTarget) -> Self {
         let has = |group: &[KeySpec], spec: &KeySpec| group.iter().any(|other| same(other, spec));
         let count = before.len().max(target.groups.len());
         let group = |number: usize| {
@@ -247,7 +247,7 @@ pub(crate) fn specs(metadata: &Metadata) -> Vec<Vec<KeySpec>> {
     metadata.groups.iter().map(group).collect()
 }
 
-fn with_threshold(target: &KeyTarget, old: usize) -> KeyTarget {
+pub(crate) fn with_threshold(target: &KeyTarget, old: usize) -> KeyTarget {
     let kept = Some(old.min(target.groups.len())).filter(|threshold| *threshold > 0);
     KeyTarget {
         groups: target.groups.clone(),

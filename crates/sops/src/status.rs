@@ -3,7 +3,7 @@
 use crate::decrypt::DecryptError;
 use crate::format::Format;
 use crate::metadata::Metadata;
-use crate::rekey::{self, KeyTarget};
+use crate::rekey::{self, KeyChanges, KeyTarget};
 use crate::selection::Selection;
 
 /// What an encrypted file says about itself.
@@ -26,6 +26,15 @@ pub struct FileStatus {
     pub has_mac: bool,
     /// Whether it has a whole-file MAC.
     pub has_whole_mac: bool,
+}
+
+impl FileStatus {
+    /// Says what another set of keys would change, as [`key_changes`](crate::key_changes) does.
+    pub fn key_changes(&self, target: &KeyTarget) -> KeyChanges {
+        let threshold = self.keys.threshold.unwrap_or(0);
+        let target = rekey::with_threshold(target, threshold);
+        KeyChanges::between(&self.keys.groups, threshold, &target)
+    }
 }
 
 /// Reads the metadata of a file, without proof: nothing is decrypted.
