@@ -7,8 +7,8 @@ use selkie_seal::manifest::SealManifestError;
 use selkie_sops::manifest::ManifestError;
 use selkie_sops::{
     AddClearError, AlreadyEncrypted, ConvertError, DecryptError, EditError, EncryptError,
-    ExtractError, GroupError, KeyKind, MacError, NoDataKey, RekeyError, SelectionError, SetError,
-    TreeError, WholeMacError,
+    ExtractError, GroupError, KeyKind, MacError, MetadataError, NoDataKey, RekeyError,
+    SelectionError, SetError, TreeError, WholeMacError,
 };
 use selkie_text::yaml::ParseError;
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use selkie_keys::{KeyContext, master_key};
-use selkie_sops::{DecryptError, DecryptOptions, FileStatus, Format, KeySpec, MasterKey, OpenFile, WrapError};
+use selkie_sops::{
+    DecryptError, DecryptOptions, FileStatus, Format, KeySpec, MasterKey, OpenFile, WrapError,
+};
 
 use crate::environment::Environment;
 use crate::explain;

@@ -72,7 +72,9 @@ pub(crate) fn encrypted(
     };
     match not_one && !candidate.named {
         true => Ok(None),
-        false => document.check_encrypted().map(|status| Some((document, status))),
+        false => document
+            .check_encrypted()
+            .map(|status| Some((document, status))),
     }
 }
 

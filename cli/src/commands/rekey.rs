@@ -79,8 +79,8 @@ impl Rekey {
             Ok(prepared) => prepared,
             Err(failure) => return ExitCode::from(ui.fail(None, &failure)),
         };
-        let code = self.tree.each(ui, !self.plan, |path| {
-            self.one(path, &planner, &session, limit)
+        let code = self.tree.each(ui, !self.plan, |path, document, status| {
+            self.one((path, document, status), &planner, &session, limit)
         });
         session.clients.warn(ui);
         code

@@ -61,11 +61,9 @@ impl UpdateKeys {
             Ok(prepared) => prepared,
             Err(failure) => return ExitCode::from(ui.fail(None, &failure)),
         };
-        let code = self
-            .tree
-            .each(ui, !self.dry_run, |path, document, status| {
-                self.one((path, document, status), &planner, &session)
-            });
+        let code = self.tree.each(ui, !self.dry_run, |path, document, status| {
+            self.one((path, document, status), &planner, &session)
+        });
         session.clients.warn(ui);
         code
     }

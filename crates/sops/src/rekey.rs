@@ -74,7 +74,11 @@ impl KeyChanges {
         self.groups.iter().all(same) && self.threshold.0 == self.threshold.1
     }
 
-    pub(crate) fn between(before: &[Vec<KeySpec>], old_threshold: usize, target: &KeyTarget) -> Self {
+    pub(crate) fn between(
+        before: &[Vec<KeySpec>],
+        old_threshold: usize,
+        target: &KeyTarget,
+    ) -> Self {
         let has = |group: &[KeySpec], spec: &KeySpec| group.iter().any(|other| same(other, spec));
         let count = before.len().max(target.groups.len());
         let group = |number: usize| {

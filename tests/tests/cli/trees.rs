@@ -219,3 +219,38 @@ fn encrypt_goes_on_tells_a_table_and_can_change_nothing() {
     let status = place.run(&["status", "--dry-run", "f"]);
     assert_eq!(status.code, Some(1), "it changes nothing anyway");
 }
+
+#[test]
+fn a_broken_file_in_a_folder_is_told_and_prose_is_not() {
+    let place = repository();
+    place.write(
+        "notes.md",
+        "In `sops` a value is ENC[AES256_GCM,data:...]\n",
+    );
+    let conflict = format!("<<<<<<< ours\n{}>>>>>>> theirs\n", place.read("a.yaml"));
+    place.write("a.yaml", &conflict);
+    for verb in [
+        &["decrypt", "--check", "."][..],
+        &["rekey", "."],
+        &["rotate", "--dry-run", "."],
+    ] {
+        let done = place.run_with_key(verb);
+        assert_eq!(done.code, Some(2), "{}", done.stderr);
+        assert!(
+            done.stderr.contains("a.yaml: not valid YAML"),
+            "{}",
+            done.stderr
+        );
+        assert!(done.stderr.contains("failed"), "{}", done.stderr);
+        assert!(!done.stderr.contains("notes.md"), "{}", done.stderr);
+    }
+    // Without its MAC a file does not drop out of sight.
+    let other = place.read("b/c.json");
+    let (head, tail) = other.split_once("\"mac\": \"").unwrap();
+    let (_, tail) = tail.split_once('"').unwrap();
+    place.write("b/c.json", format!("{head}\"mac\": \"\"{tail}"));
+    place.write("a.yaml", "a: clear\n");
+    let done = place.run_with_key(&["decrypt", "--check", "."]);
+    assert!(done.code.is_some_and(|code| code != 0));
+    assert!(done.stderr.contains("error: b/c.json"), "{}", done.stderr);
+}
