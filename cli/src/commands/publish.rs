@@ -35,6 +35,9 @@ use crate::ui::{Report, Ui};
 pub(crate) struct Publish {
     #[command(flatten)]
     tree: TreeFlags,
+    /// Say what would be uploaded, and upload nothing
+    #[arg(long)]
+    dry_run: bool,
     /// Upload without asking
     #[arg(short, long)]
     yes: bool,
@@ -76,7 +79,7 @@ struct Run {
 
 impl Publish {
     pub(crate) fn run(&self, ui: &Ui, environment: &Environment) -> ExitCode {
-        if !self.yes && !self.tree.dry_run && !terminal::is_there() {
+        if !self.yes && !self.dry_run && !terminal::is_there() {
             let failure = Failure::new(Kind::Conflict, "there is no terminal to ask on");
             let failure = failure.hint("give --yes to upload without asking");
             return ExitCode::from(ui.fail(None, &failure));
@@ -90,12 +93,14 @@ impl Publish {
             session,
             configs: Mutex::new(ConfigFiles::new(given)),
         };
-        let code = self.tree.each(ui, |path| self.one(path, &run));
+        let code = self.tree.each(ui, false, |path, document, _| {
+            self.one(path, document, &run)
+        });
         run.session.clients.warn(ui);
         code
     }
 
-    fn one(&self, path: &Path, run: &Run) -> Result<Outcome, Failure> {
+    fn one(&self, path: &Path, document: &Document, run: &Run) -> Result<Outcome, Failure> {
         let whole = absolute(path);
         let config = {
             let mut configs = run.configs.lock().unwrap_or_else(PoisonError::into_inner);
@@ -126,8 +131,6 @@ impl Publish {
             return Err(on_line(&"it names no destination")
                 .hint("give it vault_path, s3_bucket or gcs_bucket"));
         };
-        let document = Document::read(path, self.tree.input_type)?;
-        document.check_encrypted()?;
         let below = self.below.as_deref().map(absolute);
         let name = publishing::published_name(
             &whole,
@@ -139,7 +142,7 @@ impl Publish {
         let report = |action| {
             Report::with_details(action, Some(place.clone()), json!({"destination": place}))
         };
-        if self.tree.dry_run {
+        if self.dry_run {
             return Ok(Outcome::Done(report("would-publish")));
         }
         let groups = rule.recreation.as_ref();
@@ -151,7 +154,7 @@ impl Publish {
                 let source = document.text().as_bytes();
                 let values =
                     publishing::values(source, document.format, &run.session.keys, &options);
-                Content::Values(values.map_err(|error| told(error, &document, run))?)
+                Content::Values(values.map_err(|error| told(error, document, run))?)
             }
             (_, Some(recreation), Some(groups)) => {
                 // What the config names is for wrapping alone: it gets no trust by that.
@@ -170,7 +173,7 @@ impl Publish {
                 let source = document.text().as_bytes();
                 let keys = &run.session.keys;
                 let plain = publishing::opened(source, document.format, keys, &options)
-                    .map_err(|error| told(error, &document, run))?;
+                    .map_err(|error| told(error, document, run))?;
                 let written = publishing::recreated(
                     plain.bytes.expose(),
                     document.format,
@@ -179,7 +182,7 @@ impl Publish {
                     config.asks_whole_mac(&whole),
                     run.session.now,
                 );
-                Content::File(written.map_err(|error| told(error, &document, run))?)
+                Content::File(written.map_err(|error| told(error, document, run))?)
             }
             _ => Content::File(document.input.bytes().to_vec()),
         };
@@ -191,7 +194,7 @@ impl Publish {
             }
         }
         let written = publishing::upload(destination, &name, &content, services)
-            .map_err(|error| told(error, &document, run))?;
+            .map_err(|error| told(error, document, run))?;
         Ok(match written {
             Written::New => Outcome::Done(report("published")),
             Written::UpToDate => Outcome::Unchanged(report("up-to-date")),
