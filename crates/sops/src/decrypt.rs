@@ -350,11 +350,13 @@ fn read_metadata(stream: &Stream<'_>) -> Result<Metadata, DecryptError> {
 }
 
 /// Writes `{}` for a document that the metadata block alone makes one: without it, and without `---`
-/// before it, the document would be gone. Only sops writes such a file, for an empty first document.
+/// before it, the document would be gone. Only sops writes such a file, for an empty first document;
+/// braces stay by themselves.
 fn keep_document(stream: &Stream<'_>, edits: &mut Edits, document: usize) {
     let found = &stream.documents()[document];
     let root = stream.node(found.content);
-    if found.start_marker.is_none() && stream.entries(found.content).count() == 1 {
+    let alone = stream.entries(found.content).count() == 1;
+    if found.start_marker.is_none() && root.style != Style::Flow && alone {
         edits.insert(root.span.start, "{}\n");
     }
 }

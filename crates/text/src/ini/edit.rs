@@ -75,7 +75,10 @@ fn insert_section(
         edits.insert(at, format!("{line_end}{text}"));
     } else {
         let text = text.strip_suffix(line_end).unwrap_or(&text);
-        edits.insert(at, format!("{line_end}{line_end}{text}"));
+        // A lone CR is no part of the line break: it would go away with the section.
+        let lone = source[..at].ends_with('\r');
+        let first = if lone { "\r\n" } else { line_end };
+        edits.insert(at, format!("{first}{line_end}{text}"));
     }
     Ok(())
 }
