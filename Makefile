@@ -31,7 +31,7 @@ verify: testbed build ## Runs the full counts, goes on where it stopped, writes 
 	@SELKIE_BIN_DIR=$(programs) tests/verify.sh
 
 bench: check ## Compares speed and memory with sops, side by side; fails when a target is missed
-	@tests/bed/build.sh sops
+	@tests/bed/build.sh sops pypi
 	@cargo build --locked --quiet --release --package selkie-cli --bin selkie
 	@cargo build --locked --quiet --package compat --bin bench
 	@SELKIE_BIN_DIR=$(CARGO_TARGET_DIR)/release $(programs)/bench $(BENCH_FLAGS)
