@@ -9,3 +9,4 @@ mod azure_refused;
 mod google;
 mod google_refused;
 mod same;
+mod together;
