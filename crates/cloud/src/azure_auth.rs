@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 use crate::message::cleaned;
-use crate::rest::{Answer, Reach, Rest, RestError, form_body};
+use crate::rest::{Answer, LazyRest, RestError, form_body};
 
 #[path = "azure_credentials.rs"]
 mod credentials;
@@ -192,8 +192,8 @@ impl<E: Into<AzureLoginError>> From<E> for Failed {
 pub struct AzureLogin {
     settings: AzureLoginSettings,
     clock: fn() -> Timestamp,
-    rest: Rest,
-    metadata: Rest,
+    rest: LazyRest,
+    metadata: LazyRest,
     timeout: Duration,
     tokens: Mutex<HashMap<(String, String), Token>>,
 }
@@ -205,21 +205,16 @@ struct Token {
 
 impl AzureLogin {
     /// Makes it; reads and sends nothing. `clock` dates assertions.
-    pub fn new(settings: AzureLoginSettings, clock: fn() -> Timestamp) -> Result<Self, RestError> {
+    pub fn new(settings: AzureLoginSettings, clock: fn() -> Timestamp) -> Self {
         let timeout = settings.timeout.unwrap_or(Duration::from_secs(10));
-        let metadata = Reach {
-            timeout: timeout.min(IMDS_LIMIT),
-            pinned: None,
-            direct: true,
-        };
-        Ok(Self {
+        Self {
             settings,
             clock,
-            rest: Rest::new(Reach::by_name(timeout))?,
-            metadata: Rest::new(metadata)?,
+            rest: LazyRest::new(timeout, false),
+            metadata: LazyRest::new(timeout.min(IMDS_LIMIT), true),
             timeout,
             tokens: Mutex::default(),
-        })
+        }
     }
 
     /// Returns a token for the resource that is still good for a while; a new one where claims are
@@ -380,14 +375,14 @@ impl AzureLogin {
         }
         let answer = match &settings.identity {
             Some((_, header)) => {
-                let request = self.rest.send(&url, |http| {
+                let request = self.rest.get()?.send(&url, |http| {
                     http.get(url.clone())
                         .header("X-IDENTITY-HEADER", header.expose())
                 });
                 request.await?
             }
             None => {
-                let request = self.metadata.send(&url, |http| {
+                let request = self.metadata.get()?.send(&url, |http| {
                     http.get(url.clone()).header("Metadata", "true")
                 });
                 match request.await {
@@ -462,7 +457,7 @@ impl AzureLogin {
         let scope = format!("{}/.default openid offline_access profile", asked.resource);
         let claims = asked.claims();
         let fields = [fields, &[("claims", &*claims), ("scope", &*scope)]].concat();
-        let request = self.rest.send(&url, |http| {
+        let request = self.rest.get()?.send(&url, |http| {
             http.post(url.clone())
                 .header(
                     CONTENT_TYPE,

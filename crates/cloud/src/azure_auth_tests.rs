@@ -1,7 +1,7 @@
 use super::*;
 
 fn login(settings: AzureLoginSettings) -> AzureLogin {
-    AzureLogin::new(settings, || Timestamp::UNIX_EPOCH).unwrap()
+    AzureLogin::new(settings, || Timestamp::UNIX_EPOCH)
 }
 
 fn principal() -> AzureLoginSettings {

@@ -424,13 +424,7 @@ mod tests {
             jiff::Timestamp::UNIX_EPOCH
         });
         let url = Url::parse(url).unwrap();
-        AzureKv::new(
-            &url,
-            &Arc::new(login.unwrap()),
-            Duration::from_secs(1),
-            None,
-        )
-        .unwrap()
+        AzureKv::new(&url, &Arc::new(login), Duration::from_secs(1), None).unwrap()
     }
 
     #[test]

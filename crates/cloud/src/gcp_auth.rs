@@ -21,7 +21,7 @@ use tokio::sync::Mutex;
 
 use crate::jwt::Algorithm;
 use crate::message::cleaned;
-use crate::rest::{Answer, Reach, Rest, RestError, form_body};
+use crate::rest::{Answer, LazyRest, RestError, form_body};
 
 #[path = "gcp_credentials.rs"]
 mod credentials;
@@ -147,8 +147,8 @@ pub struct GcpAccess {
 pub struct GcpLogin {
     settings: GcpLoginSettings,
     clock: fn() -> Timestamp,
-    rest: Rest,
-    metadata: Rest,
+    rest: LazyRest,
+    metadata: LazyRest,
     state: Mutex<State>,
 }
 
@@ -174,20 +174,15 @@ struct Token {
 
 impl GcpLogin {
     /// Makes it; reads and sends nothing. `clock` dates assertions.
-    pub fn new(settings: GcpLoginSettings, clock: fn() -> Timestamp) -> Result<Self, RestError> {
+    pub fn new(settings: GcpLoginSettings, clock: fn() -> Timestamp) -> Self {
         let timeout = settings.timeout.unwrap_or(Duration::from_secs(10));
-        let metadata = Reach {
-            timeout: timeout.min(METADATA_LIMIT),
-            pinned: None,
-            direct: true,
-        };
-        Ok(Self {
+        Self {
             settings,
             clock,
-            rest: Rest::new(Reach::by_name(timeout))?,
-            metadata: Rest::new(metadata)?,
+            rest: LazyRest::new(timeout, false),
+            metadata: LazyRest::new(timeout.min(METADATA_LIMIT), true),
             state: Mutex::default(),
-        })
+        }
     }
 
     /// Returns a token that is still good for a while.
@@ -364,7 +359,7 @@ impl GcpLogin {
                 field,
             } => {
                 let url = found.url(url)?;
-                let request = self.rest.send(&url, |http| {
+                let request = self.rest.get()?.send(&url, |http| {
                     let mut request = http.get(url.clone());
                     for (name, value) in headers {
                         request = request.header(name, value);
@@ -413,7 +408,7 @@ impl GcpLogin {
             external.lifetime.is_some()
         );
         let client = external.client.as_ref();
-        let request = self.rest.send(&url, |http| {
+        let request = self.rest.get()?.send(&url, |http| {
             let request = http
                 .post(url.clone())
                 .header(CONTENT_TYPE, FORM)
@@ -467,7 +462,7 @@ impl GcpLogin {
             body["delegates"] = json!(delegates);
         }
         let body = body.to_string();
-        let request = self.rest.send(&url, |http| {
+        let request = self.rest.get()?.send(&url, |http| {
             http.post(url.clone())
                 .header(CONTENT_TYPE, "application/json")
                 .bearer_auth(own.value.expose())
@@ -498,7 +493,7 @@ impl GcpLogin {
                 .header("Metadata-Flavor", "Google")
                 .header("User-Agent", "gcloud-golang/0.1")
         };
-        match self.metadata.send(&url, request).await {
+        match self.metadata.get()?.send(&url, request).await {
             Ok(answer) => self.read_token(&success(answer)?),
             Err(error) if self.settings.metadata_host.is_some() => Err(error.into()),
             Err(error) => Err(GcpLoginError::Nowhere {
@@ -517,7 +512,7 @@ impl GcpLogin {
         fields: &[(&str, &str)],
         client: Option<(&str, &str)>,
     ) -> Result<Token, GcpLoginError> {
-        let request = self.rest.send(url, |http| {
+        let request = self.rest.get()?.send(url, |http| {
             let request = http
                 .post(url.clone())
                 .header(CONTENT_TYPE, FORM)

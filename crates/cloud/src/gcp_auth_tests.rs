@@ -1,7 +1,7 @@
 use super::*;
 
 fn login(settings: GcpLoginSettings) -> GcpLogin {
-    GcpLogin::new(settings, || Timestamp::UNIX_EPOCH).unwrap()
+    GcpLogin::new(settings, || Timestamp::UNIX_EPOCH)
 }
 
 fn refused(json: &str) -> String {

@@ -242,7 +242,7 @@ mod tests {
     const NAME: &str = "projects/p/locations/l/keyRings/r/cryptoKeys/k";
 
     fn client(endpoint: &str) -> GcpKms {
-        let login = GcpLogin::new(GcpLoginSettings::default(), || Timestamp::UNIX_EPOCH).unwrap();
+        let login = GcpLogin::new(GcpLoginSettings::default(), || Timestamp::UNIX_EPOCH);
         let url = Url::parse(endpoint).unwrap();
         GcpKms::new(&url, &Arc::new(login), Duration::from_secs(1), None).unwrap()
     }

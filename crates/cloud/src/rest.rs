@@ -1,6 +1,7 @@
 //! What the REST clients of this crate share: one exchange, its limits, and bodies that are cleared.
 
 use std::net::SocketAddr;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -78,21 +79,41 @@ pub(crate) struct Reach<'a> {
     pub(crate) direct: bool,
 }
 
-impl Reach<'_> {
-    /// By name, as the system finds it, through the user's proxy where there is one.
-    pub(crate) fn by_name(timeout: Duration) -> Self {
-        Self {
-            timeout,
-            pinned: None,
-            direct: false,
-        }
-    }
-}
-
 /// A client that follows no redirect: it would carry a token to a server that nobody named.
 pub(crate) struct Rest {
     http: Client,
     timeout: Duration,
+}
+
+/// A client that is made when it is first used: reading the certificates that the system trusts takes
+/// longer than a start of the program may.
+pub(crate) struct LazyRest {
+    timeout: Duration,
+    direct: bool,
+    made: OnceLock<Rest>,
+}
+
+impl LazyRest {
+    /// Servers by name, as the system finds them, through the user's proxy unless `direct`.
+    pub(crate) fn new(timeout: Duration, direct: bool) -> Self {
+        Self {
+            timeout,
+            direct,
+            made: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn get(&self) -> Result<&Rest, RestError> {
+        if let Some(made) = self.made.get() {
+            return Ok(made);
+        }
+        let made = Rest::new(Reach {
+            timeout: self.timeout,
+            pinned: None,
+            direct: self.direct,
+        })?;
+        Ok(self.made.get_or_init(|| made))
+    }
 }
 
 /// An answer, whatever its status.

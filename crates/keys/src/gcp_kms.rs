@@ -9,7 +9,6 @@ use selkie_cloud::endpoint::{
 };
 use selkie_cloud::gcp_auth::{GcpLogin, GcpLoginSettings};
 use selkie_cloud::gcp_kms::{GcpKms as Client, GcpKmsError, default_endpoint};
-use selkie_cloud::rest::RestError;
 use selkie_sops::{DataKeySource, KeyEntry, KeyKind, KeySpec, MasterKey, UnwrapError, WrapError};
 use zeroize::Zeroizing;
 
@@ -33,8 +32,8 @@ pub struct GcpKmsSettings {
 /// The endpoint comes from the user's own environment alone; of a file only the key's name reaches
 /// the path of a request.
 pub struct GcpKms {
-    settings: Mutex<Option<GcpKmsSettings>>,
-    clock: fn() -> jiff::Timestamp,
+    settings: GcpKmsSettings,
+    login: Arc<GcpLogin>,
     network: Arc<Network>,
     resolver: Arc<dyn Resolver>,
     client: Mutex<Option<Arc<Client>>>,
@@ -47,8 +46,6 @@ enum Refusal {
     Endpoint(#[from] EndpointError),
     #[error("SOPS_GCP_KMS_ENDPOINT: {0}")]
     Name(#[from] NameError),
-    #[error(transparent)]
-    Rest(#[from] RestError),
     #[error("{0}")]
     Resting(String),
     #[error("no thread can be started: {0}")]
@@ -60,13 +57,17 @@ enum Refusal {
 impl GcpKms {
     /// Makes the service; reads and sends nothing. `clock` dates what it shows to log in.
     pub fn new(
-        settings: GcpKmsSettings,
+        mut settings: GcpKmsSettings,
         clock: fn() -> jiff::Timestamp,
         network: &Arc<Network>,
     ) -> Self {
+        // The endpoint follows from the universe as well.
+        let universe = settings.login.universe.clone();
+        let login = std::mem::take(&mut settings.login);
+        settings.login.universe = universe;
         Self {
-            settings: Mutex::new(Some(settings)),
-            clock,
+            settings,
+            login: Arc::new(GcpLogin::new(login, clock)),
             network: Arc::clone(network),
             resolver: Arc::new(SystemResolver),
             client: Mutex::default(),
@@ -97,8 +98,7 @@ impl GcpKms {
         if let Some(client) = &*client {
             return Ok(Arc::clone(client));
         }
-        let mut place = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
-        let settings = place.get_or_insert_default();
+        let settings = &self.settings;
         let endpoint = endpoint(settings);
         let mut policy = EndpointPolicy::new(
             "Cloud KMS endpoint",
@@ -109,9 +109,7 @@ impl GcpKms {
         policy.proxied(settings.proxied);
         let admitted = policy.admit(&endpoint, &*self.resolver)?;
         let timeout = settings.timeout.unwrap_or(Duration::from_secs(10));
-        // The login keeps the credentials from here on.
-        let login = GcpLogin::new(std::mem::take(&mut settings.login), self.clock)?;
-        let made = Client::new(admitted.url(), &Arc::new(login), timeout, admitted.pinned())?;
+        let made = Client::new(admitted.url(), &self.login, timeout, admitted.pinned())?;
         Ok(Arc::clone(client.insert(Arc::new(made))))
     }
 }
