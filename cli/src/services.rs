@@ -439,7 +439,7 @@ impl Services {
                 .unwrap_or_else(PoisonError::into_inner);
             let settings = settings.take().ok_or(GcsError::Endpoint)?;
             let login = match settings.login {
-                Some(login) => Some(GcpLogin::new(login, jiff::Timestamp::now)?),
+                Some(login) => Some(GcpLogin::new(login, jiff::Timestamp::now)),
                 None => None,
             };
             let client = Gcs::new(&settings.endpoint, login, self.attempt)?;

@@ -79,6 +79,18 @@ pub(crate) struct Reach<'a> {
     pub(crate) direct: bool,
 }
 
+impl Reach<'_> {
+    /// By name, as the system finds it, through the user's proxy where there is one.
+    #[cfg(feature = "gcp-kms")]
+    pub(crate) fn by_name(timeout: Duration) -> Self {
+        Self {
+            timeout,
+            pinned: None,
+            direct: false,
+        }
+    }
+}
+
 /// A client that follows no redirect: it would carry a token to a server that nobody named.
 pub(crate) struct Rest {
     http: Client,
