@@ -438,10 +438,8 @@ impl Services {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
             let settings = settings.take().ok_or(GcsError::Endpoint)?;
-            let login = match settings.login {
-                Some(login) => Some(GcpLogin::new(login, jiff::Timestamp::now)),
-                None => None,
-            };
+            let login = settings.login;
+            let login = login.map(|login| GcpLogin::new(login, jiff::Timestamp::now));
             let client = Gcs::new(&settings.endpoint, login, self.attempt)?;
             Ok(Arc::new(client))
         });
