@@ -14,6 +14,7 @@ mod cases;
 mod documents;
 mod growth;
 mod measure;
+mod rekey;
 mod report;
 mod slow_kms;
 
@@ -50,6 +51,9 @@ fn main() -> Result<ExitCode> {
     }
     if options.wants(slow_kms::NAME) {
         rows.extend(slow_kms::rows(&tools, options.runs_of(Size::Large))?);
+    }
+    if options.wants(rekey::NAME) {
+        rows.extend(rekey::rows(&tools)?);
     }
     let mut growth = Vec::new();
     if options.wants(growth::NAME) {
