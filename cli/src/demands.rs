@@ -52,6 +52,12 @@ impl Environment {
 /// Reads the text of a configuration.
 fn demand(text: &str) -> Result<bool, String> {
     let stream = yaml::parse(text, &Limits::default()).map_err(|error| error.to_string())?;
+    if stream.documents().len() > 1 {
+        return Err("it has more than one document".to_owned());
+    }
+    if stream.duplicate_key(0).is_some() {
+        return Err("a key is there twice".to_owned());
+    }
     let first = stream.documents().first().and_then(|first| first.root);
     let value = first.map(|root| stream.node_value(root)).transpose();
     let mut demand = false;
@@ -87,6 +93,8 @@ mod tests {
             ("require_whole_mac: yes\n", None),
             ("require_whole_mac: [/x]\n", None),
             ("require_whole_macs: true\n", None),
+            ("---\n---\nrequire_whole_mac: true\n", None),
+            ("require_whole_mac: true\nrequire_whole_mac: false\n", None),
             ("- a\n", None),
             ("a: [\n", None),
         ] {

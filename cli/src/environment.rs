@@ -119,7 +119,8 @@ impl Environment {
 
 /// The user's configuration folder as Go's `os.UserConfigDir` finds it (sops-format.md 9.3).
 fn configuration_folder(path: &dyn Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
-    if let Some(folder) = path("XDG_CONFIG_HOME") {
+    // One that is not absolute is to be passed over (XDG Base Directory): it could lie in a repository.
+    if let Some(folder) = path("XDG_CONFIG_HOME").filter(|folder| folder.is_absolute()) {
         return Some(folder);
     }
     let below = Path::new(match cfg!(target_os = "macos") {

@@ -199,7 +199,13 @@ impl<'s> OpenFile<'s> {
             block.raise_version();
         }
         let text = rekey::replace_block(&text, self.format, &block, &self.metadata.selection)?;
-        let text = sign(&text, self.format, &cipher, options.now)?;
+        let text = sign(
+            &text,
+            self.format,
+            &cipher,
+            options.now,
+            self.whole_mac_holds()?,
+        )?;
         let failed = |error: &dyn fmt::Display| EncryptError::SelfCheck(error.to_string());
         let stream = self.format.parse(&text).map_err(|error| failed(&error))?;
         let metadata = Metadata::read(&stream).map_err(|error| failed(&error))?;
@@ -261,20 +267,22 @@ impl OpenText<'_> {
         };
         let cipher = Cipher::new(&self.file.key);
         let (fresh, borders) = self.encrypt_again(plain, &cipher, options)?;
+        let confirm = self.file.whole_mac_holds()?;
+        let ignore_mac = self.file.metadata.whole_mac.is_some() && !confirm;
         // At best every line that was not touched; then those whose comments stay where they were.
         for comments in [false, true] {
             let kept = self.keep_lines(plain, &fresh, &borders, comments);
-            let kept = kept.and_then(|text| sign(&text, format, &cipher, options.now));
+            let kept = kept.and_then(|text| sign(&text, format, &cipher, options.now, confirm));
             if let Ok(text) = kept
-                && check(&text, format, &cipher, plain, selection).is_ok()
+                && check(&text, format, &cipher, plain, selection, ignore_mac).is_ok()
                 && (comments
                     || self.strays(&text, &cipher)? <= self.strays(self.file.source, &cipher)?)
             {
                 return Ok(text);
             }
         }
-        let text = sign(&fresh, format, &cipher, options.now)?;
-        check(&text, format, &cipher, plain, selection)?;
+        let text = sign(&fresh, format, &cipher, options.now, confirm)?;
+        check(&text, format, &cipher, plain, selection, ignore_mac)?;
         Ok(text)
     }
 
@@ -416,11 +424,15 @@ fn tokens(text: &str, format: Format, selection: &Selection) -> Result<Vec<Token
 
 /// Writes `mac`, `lastmodified` and, where it is there, the whole-file MAC anew into every metadata
 /// block of a text whose values are all encrypted under the cipher's key.
+///
+/// `confirm`: a whole-file MAC that is there is made anew. Not where the file was opened though it did not
+/// confirm it: what somebody else changed must not become what it confirms.
 pub(crate) fn sign(
     text: &str,
     format: Format,
     cipher: &Cipher<'_>,
     now: jiff::Timestamp,
+    confirm: bool,
 ) -> Result<String, EncryptError> {
     let failed = |error: &dyn fmt::Display| EncryptError::SelfCheck(error.to_string());
     let stream = format.parse(text).map_err(|error| failed(&error))?;
@@ -445,8 +457,8 @@ pub(crate) fn sign(
     let mut text = edits.try_apply(text).map_err(|error| failed(&error))?;
     let text = std::mem::take(&mut *text);
     match metadata.whole_mac {
-        Some(_) => whole_mac::seal(text, format.syntax(), cipher.key()),
-        None => Ok(text),
+        Some(_) if confirm => whole_mac::seal(text, format.syntax(), cipher.key()),
+        _ => Ok(text),
     }
 }
 
@@ -454,18 +466,23 @@ fn seal_mac(mac: &str, now: &str, cipher: &Cipher<'_>) -> Result<String, RandomE
     cipher.encrypt(mac.as_bytes(), now, Kind::Str, &mut Ivs::new())
 }
 
-/// Opens a result again: the MAC must confirm it, and its values must be those of `plain`.
+/// Opens a result again: the MAC must confirm it (but for `ignore_mac`), and its values must be those of `plain`.
 fn check(
     text: &str,
     format: Format,
     cipher: &Cipher<'_>,
     plain: &str,
     selection: &Selection,
+    ignore_mac: bool,
 ) -> Result<(), EncryptError> {
     let failed = |error: &dyn fmt::Display| EncryptError::SelfCheck(error.to_string());
     let stream = format.parse(text).map_err(|error| failed(&error))?;
     let metadata = Metadata::read(&stream).map_err(|error| failed(&error))?;
-    let opened = decrypt::plain_edits(&stream, &metadata, cipher, &DecryptOptions::default())
+    let options = DecryptOptions {
+        ignore_mac,
+        ..DecryptOptions::default()
+    };
+    let opened = decrypt::plain_edits(&stream, &metadata, cipher, &options)
         .map_err(|error| failed(&error))?;
     let result = opened
         .edits

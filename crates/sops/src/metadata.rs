@@ -34,6 +34,20 @@ pub enum MetadataError {
         /// The key: `sops`, or a flattened one.
         name: String,
     },
+    /// The key is an alias, or has a tag or an anchor.
+    #[error(
+        "line {line}: the key `sops` is not written plainly: it is an alias, or has a tag or an anchor"
+    )]
+    Spelling {
+        /// Its line.
+        line: usize,
+    },
+    /// A key within it is no text.
+    #[error("line {line}: the sops metadata has a key that is not a text")]
+    KeyNotText {
+        /// Its line.
+        line: usize,
+    },
     /// It holds more than any file of sops does, as through aliases.
     #[error("the sops metadata unfolds to more nodes than any file of sops has")]
     TooLarge,
@@ -399,10 +413,14 @@ pub(crate) fn find(stream: &Stream<'_>, document: usize) -> Result<Option<NodeId
     };
     let mut found = None;
     for (key, value) in stream.entries(root) {
-        let is_sops = stream.node(stream.target(key)).value == SOPS_KEY
-            && tree::key_text(stream, key).is_some();
-        if !is_sops {
+        if tree::key_text(stream, key).is_none_or(|text| text != SOPS_KEY) {
             continue;
+        }
+        // What is left out of the tree, of both MACs and of the output has to be one thing to everybody.
+        let node = stream.node(key);
+        if node.kind != Kind::Scalar || node.value != SOPS_KEY || node.properties.is_some() {
+            let line = tree::line_of(stream, key);
+            return Err(MetadataError::Spelling { line });
         }
         if found.is_some() {
             let line = tree::line_of(stream, key);

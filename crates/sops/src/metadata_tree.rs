@@ -177,16 +177,17 @@ fn convert(
     let wrap = |what| Meta { line, what };
     *left = left.checked_sub(1).ok_or(MetadataError::TooLarge)?;
     if depth > MAX_DEPTH {
-        return Ok(wrap(What::Null));
+        return Err(MetadataError::TooLarge);
     }
     let what = match found.kind {
         Kind::Mapping => {
             let mut fields = Vec::with_capacity(found.children.len() / 2);
             for (key, value) in stream.entries(node) {
-                if let Some(name) = tree::key_text(stream, key) {
-                    let value = convert(stream, value, depth + 1, left)?;
-                    fields.push((name.into_owned(), value));
-                }
+                let name = tree::key_text(stream, key);
+                let line = tree::line_of(stream, key);
+                let name = name.ok_or(MetadataError::KeyNotText { line })?;
+                let value = convert(stream, value, depth + 1, left)?;
+                fields.push((name.into_owned(), value));
             }
             What::Map(fields)
         }

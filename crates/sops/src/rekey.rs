@@ -389,15 +389,17 @@ impl OpenFile<'_> {
         let format = self.format;
         let text = replace_block(text, format, &block, &self.metadata.selection)?;
         // Unless a value changed, the MAC and its time stay as they are.
+        let confirm = self.whole_mac_holds()?;
         let text = if renewed {
-            edit::sign(&text, format, &cipher, now)?
-        } else if self.whole_mac_holds()? {
+            edit::sign(&text, format, &cipher, now, confirm)?
+        } else if confirm {
             whole_mac::seal(text, format.syntax(), key)?
         } else {
             // Opened though its MACs do not confirm it: it must not become a file that they confirm.
             text
         };
-        self.check_same(&text, &cipher, self.ignore_mac && !renewed)?;
+        let stale = self.metadata.whole_mac.is_some() && !confirm;
+        self.check_same(&text, &cipher, self.ignore_mac && (!renewed || stale))?;
         Ok(Rekeyed {
             text,
             changes,
@@ -406,7 +408,7 @@ impl OpenFile<'_> {
     }
 
     /// Returns whether the file's whole-file MAC confirms it as it was opened.
-    fn whole_mac_holds(&self) -> Result<bool, EncryptError> {
+    pub(crate) fn whole_mac_holds(&self) -> Result<bool, EncryptError> {
         let Some(stored) = &self.metadata.whole_mac else {
             return Ok(false);
         };

@@ -280,26 +280,3 @@ fn documents_and_aliases() {
     let error = set(PLAIN, r#"["sops"]"#, "1", &options()).unwrap_err();
     assert!(error.contains("reserved for metadata"), "{error}");
 }
-
-/// What is left is an empty mapping, as with sops.
-#[test]
-fn the_last_key_of_a_document_can_be_unset() {
-    for (plain, left) in [
-        ("a: 1\n", "{}\n"),
-        ("# top\na: 1\n# end\n", "# top\n{}\n# end\n"),
-        ("{\"a\": 1}\n", "{}\n"),
-        ("a: 1\n---\nb: 2\n", "{}\n---\nb: 2\n"),
-    ] {
-        let found = unset(plain, r#"["a"]"#, &options());
-        assert_eq!(found.unwrap().as_deref(), Some(left), "{plain}");
-    }
-    let found = unset(
-        "a: 1\n---\nb: 2\n",
-        r#"["b"]"#,
-        &SetOptions {
-            document: 1,
-            ..options()
-        },
-    );
-    assert_eq!(found.unwrap().as_deref(), Some("a: 1\n---\n{}\n"));
-}

@@ -465,8 +465,78 @@ fn other_keys_do_not_confirm_a_changed_file() {
         .with_keys(&both, keep, &make, time(60))
         .unwrap()
         .unwrap();
-    let error = refused(&done.text, Format::Yaml, &options(false, false));
-    assert!(matches!(error, WholeMacError::Changed(_)), "{error}");
+    let rotated = file.rotated(&[], &[], &make, time(60)).unwrap();
+    let changed = |edited: Edited| match edited {
+        Edited::Changed(text) => text,
+        Edited::Unchanged => panic!("unchanged"),
+    };
+    let edited = std::str::from_utf8(file.plain()).unwrap();
+    let edited = edited.replace("one", "other");
+    let edited = file.edited(edited.as_bytes(), &edit_options(60)).unwrap();
+    let set_options = SetOptions {
+        now: time(60),
+        document: 0,
+        idempotent: false,
+        count_comments: false,
+        refuse_clear: false,
+    };
+    let path = "[\"a\"]".parse().unwrap();
+    let set = file.set(&path, &NewValue::text("v"), &set_options).unwrap();
+    for text in [done.text, rotated.text, changed(edited), changed(set)] {
+        let error = refused(&text, Format::Yaml, &options(false, false));
+        assert!(matches!(error, WholeMacError::Changed(_)), "{error}");
+        decrypt(&text, Format::Yaml, &A, &options(true, false)).unwrap();
+    }
+}
+
+/// What one reader takes for the metadata, and another for data, is covered by nobody.
+#[test]
+fn a_second_spelling_of_the_metadata_key_is_refused() {
+    let text = encrypted(Format::Yaml, YAML, true);
+    for entry in [
+        "!!binary c29wcw==: {image: evil}",
+        "!!str sops: 1",
+        "&x sops: 1",
+    ] {
+        let added = text.replacen("\na:", &format!("\n{entry}\na:"), 1);
+        let error = decrypt(&added, Format::Yaml, &A, &options(false, true)).err();
+        let error = error.unwrap_or_else(|| panic!("{entry}: it opens"));
+        assert!(
+            matches!(error, DecryptError::Metadata(_)),
+            "{entry}: {error}"
+        );
+    }
+    let odd = text.replacen("\nsops:\n", "\nsops:\n    5: evil\n", 1);
+    assert!(decrypt(&odd, Format::Yaml, &A, &options(false, true)).is_err());
+}
+
+#[test]
+fn what_is_added_in_clear_redirects_no_alias_and_repeats_no_key() {
+    let plan = EncryptPlan {
+        mac_only_encrypted: true,
+        ..plan(true)
+    };
+    let plain = "role_unencrypted: &x viewer\ngrant_unencrypted: *x\nsecret: s\n";
+    let text = match encrypt(plain, Format::Yaml, &plan).unwrap() {
+        Encryption::Encrypted(encrypted) => encrypted.text,
+        other => panic!("{other:?}"),
+    };
+    for (added, duplicate) in [
+        ("new:\n  ? &x admin\n  : forgotten\ngrant_", false),
+        ("secret: attacker\ngrant_", true),
+    ] {
+        let source = text.replacen("grant_", added, 1);
+        let options = AddClearOptions {
+            now: time(60),
+            ignore_mac: false,
+            require_whole_mac: true,
+        };
+        match add_clear(&source, Format::Yaml, &A, &options) {
+            Err(AddClearError::DuplicateKey { .. }) => assert!(duplicate),
+            Err(AddClearError::Alias { .. }) => assert!(!duplicate),
+            other => panic!("{added}: {other:?}"),
+        }
+    }
 }
 
 #[test]
