@@ -7,9 +7,10 @@ use ignore::WalkBuilder;
 use ignore::overrides::OverrideBuilder;
 use rustix::fs::{FlockOperation, flock};
 use selkie_secret::SecretBytes;
+use selkie_sops::Format;
 
 use crate::failure::{Failure, Kind};
-use crate::file::TEMPORARY_SUFFIX;
+use crate::file::{RECOVERY_SUFFIX, TEMPORARY_SUFFIX};
 
 /// The files of one run.
 #[derive(Debug, Default)]
@@ -105,6 +106,10 @@ impl Found {
                         self.left_over.push(path);
                         continue;
                     }
+                    // The file beside it fails, and names this copy.
+                    if path.to_string_lossy().ends_with(RECOVERY_SUFFIX) {
+                        continue;
+                    }
                     let shown = path.strip_prefix("./").map(Path::to_owned).unwrap_or(path);
                     self.add(shown, false);
                 }
@@ -146,14 +151,19 @@ impl Found {
 }
 
 /// Returns whether a file that was found in a folder may be an encrypted one: in every format the metadata
-/// has these two words. Cheap for the many that are not.
+/// has these two words. Cheap for the many that are not. One that cannot be read may be one, too.
 pub(crate) fn may_be_encrypted(path: &Path) -> bool {
     let Ok(bytes) = fs::read(path) else {
-        return false;
+        return true;
     };
     let bytes = SecretBytes::new(bytes);
     let has = |word: &[u8]| bytes.expose().windows(word.len()).any(|part| part == word);
-    has(b"sops") && has(b"ENC[AES256_GCM,") && std::str::from_utf8(bytes.expose()).is_ok()
+    // Programs have the two words in them, too; a manifest with a byte of another encoding is broken.
+    let is_text = || {
+        Format::of_path(&path.to_string_lossy()) != Format::Binary
+            || std::str::from_utf8(bytes.expose()).is_ok()
+    };
+    has(b"sops") && has(b"ENC[AES256_GCM,") && is_text()
 }
 
 /// Where the walk failed.

@@ -221,9 +221,12 @@ fn encrypted_afresh(
     let open = document.open(session, false)?;
     let status = selkie_sops::status(document.text(), document.format)
         .map_err(|error| explain::decrypt(&error, &session.keys))?;
+    // A rule that names no threshold leaves that of the file.
+    let groups = ruled.keys.groups.len();
+    let kept = open.keys().threshold.map(|threshold| threshold.min(groups));
     let plan = Plan {
+        threshold: ruled.keys.threshold.or(kept.filter(|_| groups > 1)),
         groups: ruled.keys.groups,
-        threshold: ruled.keys.threshold,
         selection: ruled.selection.unwrap_or(status.selection),
         mac_only_encrypted: ruled.mac_only_encrypted || status.mac_only_encrypted,
         whole_mac: open.has_whole_mac(),

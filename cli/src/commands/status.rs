@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use selkie_sops::Format;
 use serde_json::json;
 
 use crate::environment::Environment;
@@ -11,7 +12,7 @@ use crate::key_changes;
 use crate::session::Document;
 use crate::trees::{self, Outcome, TreeFlags};
 use crate::ui::{Report, Ui};
-use crate::walk::Candidate;
+use crate::walk::{self, Candidate};
 
 /// Say of files whether they are encrypted, and for whom
 ///
@@ -39,11 +40,20 @@ impl Status {
 
     fn one(&self, candidate: &Candidate) -> Result<Outcome, Failure> {
         let read = match candidate.named {
-            // Broken files, too, are not encrypted ones.
             true => {
                 let document = Document::read(&candidate.path, self.tree.input_type)?;
-                let status = document.status().ok();
-                status.map(|status| (document, status))
+                match document.status() {
+                    Ok(status) => Some((document, status)),
+                    // What looks encrypted and is broken is no clear file.
+                    Err(_)
+                        if document.format != Format::Binary
+                            && walk::may_be_encrypted(&candidate.path) =>
+                    {
+                        document.check_encrypted()?;
+                        None
+                    }
+                    Err(_) => None,
+                }
             }
             false => match trees::encrypted(candidate, self.tree.input_type)? {
                 None => return Ok(Outcome::PassedOver),

@@ -49,7 +49,8 @@ impl Invocation {
             _ => return Err(failed(&format!("unknown network {network}"))),
         };
         log.info(&format!("Listening on {network}://{address}"));
-        let clients = Clients::under_sops_name(&self.environment, &self.environment.named_keys())?;
+        // An address comes from whoever connects here, not from a file of the user's own: no credentials for it.
+        let clients = Clients::new(&self.environment, &self.environment.named_keys())?;
         let mut holder = Holder::new(&self.environment, &clients);
         holder.tell = Box::new(move |warning| log.warn(warning));
         if self.own.switch("prompt") {
