@@ -309,14 +309,15 @@ impl<'a> Planner<'a> {
         })
     }
 
-    /// Returns whether a rule names files like this one: not one for every file.
-    pub(crate) fn is_named_by_rule(&mut self, path: &Path) -> bool {
+    /// Returns whether a rule names files like this one: not one for every file. Fails where nobody can
+    /// tell, as the config does not parse.
+    pub(crate) fn is_named_by_rule(&mut self, path: &Path) -> Result<bool, Failure> {
         let path = absolute(path);
-        let Ok(Some(file)) = self.configs.for_file(&path) else {
-            return false;
+        let Some(file) = self.configs.for_file(&path)? else {
+            return Ok(false);
         };
         let rule = file.rule_for(&path).ok().flatten();
-        rule.is_some_and(|rule| !["", ".*", ".", "^.*$"].contains(&rule.path_regex()))
+        Ok(rule.is_some_and(|rule| !["", ".*", ".", "^.*$"].contains(&rule.path_regex())))
     }
 
     /// Returns the config of a file with the file's path as its rules see it.

@@ -4,7 +4,9 @@ use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::sync::Mutex;
 
-use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use rustix::termios::{
+    LocalModes, OptionalActions, QueueSelector, Termios, tcflush, tcgetattr, tcsetattr,
+};
 use selkie_keys::prompt::{Passphrase, Prompt};
 use selkie_secret::SecretString;
 use zeroize::Zeroizing;
@@ -89,9 +91,10 @@ fn open() -> io::Result<File> {
     File::options().read(true).write(true).open("/dev/tty")
 }
 
-/// Asks for a line that is shown as it is typed.
+/// Asks for a line that is shown as it is typed. What was typed before the question does not answer it.
 fn line(question: &str) -> io::Result<String> {
     let mut terminal = open()?;
+    tcflush(&terminal, QueueSelector::IFlush)?;
     write!(terminal, "{question}")?;
     let mut answer = String::new();
     BufReader::new(terminal).read_line(&mut answer)?;

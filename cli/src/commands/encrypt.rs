@@ -150,26 +150,35 @@ impl Encrypt {
     /// Puts files in the place of folders and patterns.
     fn expanded(&self, planner: &mut Planner<'_>) -> Expanded {
         let mut expanded = Expanded::default();
-        let files = &mut expanded.files;
+        let Expanded { files, failures } = &mut expanded;
         for path in &self.files {
             if path.is_file() || path.as_os_str() == "-" {
                 files.push(path.clone());
                 continue;
             }
             let found = walk::find(std::slice::from_ref(path));
-            let failed = !found.failures.is_empty();
-            expanded.failures.extend(found.failures);
-            let before = files.len();
+            let before = (files.len(), failures.len());
+            failures.extend(found.failures);
             let is_config = |path: &PathBuf| path.file_name().is_some_and(|n| n == ".sops.yaml");
-            let wanted = found.files.into_iter().filter(|file| {
-                file.named || (!is_config(&file.path) && planner.is_named_by_rule(&file.path))
-            });
-            files.extend(wanted.map(|file| file.path));
-            if files.len() == before && !failed {
+            for file in found.files {
+                let wanted = match file.named {
+                    true => Ok(true),
+                    false if is_config(&file.path) => Ok(false),
+                    false => planner.is_named_by_rule(&file.path),
+                };
+                match wanted {
+                    Ok(true) => files.push(file.path),
+                    Ok(false) => {}
+                    // Once for a config, not for each file below it.
+                    Err(failure) if failures.iter().any(|(_, told)| *told == failure) => {}
+                    Err(failure) => failures.push((file.path, failure)),
+                }
+            }
+            if (files.len(), failures.len()) == before {
                 let message = "no rule of a .sops.yaml names a file in it by its path_regex";
                 let failure = Failure::new(Kind::NoFile, message)
                     .hint("name the files themselves, or write a rule with a path_regex");
-                expanded.failures.push((path.clone(), failure));
+                failures.push((path.clone(), failure));
             }
         }
         expanded

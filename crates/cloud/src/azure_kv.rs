@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 
 use crate::azure_auth::{Asked, AzureLogin, AzureLoginError};
 use crate::message::cleaned;
-use crate::rest::{Answer, Reach, Rest, RestError, json_body, shown_url};
+use crate::rest::{Answer, Reach, Rest, RestError, is_segment, json_body, shown_url};
 
 /// What the client of sops 3.13.3 asks for.
 const API_VERSION: &str = "2025-07-01";
@@ -297,8 +297,7 @@ impl AzureKv {
             let mut segments = url.path_segments_mut().map_err(|()| refused(""))?;
             segments.pop_if_empty().push("keys");
             for (index, part) in parts.iter().enumerate() {
-                // A server could resolve a dot segment to another path.
-                if matches!(*part, "." | "..") || (index == 0 && part.is_empty()) {
+                if !is_segment(part) || (index == 0 && part.is_empty()) {
                     return Err(refused(part));
                 }
                 segments.push(part);

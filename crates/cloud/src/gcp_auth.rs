@@ -552,8 +552,19 @@ impl Found {
 
     fn url(&self, text: &str) -> Result<Url, GcpLoginError> {
         let url = Url::parse(text).ok();
-        url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-            .ok_or_else(|| self.unusable("one of its URLs is not an http:// or https:// URL"))
+        // Tokens and secrets go there; the metadata server of a machine speaks http alone.
+        let near = |url: &Url| {
+            let hosts = [
+                "localhost",
+                "127.0.0.1",
+                "[::1]",
+                "metadata.google.internal",
+                "169.254.169.254",
+            ];
+            url.scheme() == "http" && url.host_str().is_some_and(|host| hosts.contains(&host))
+        };
+        url.filter(|url| url.has_host() && (url.scheme() == "https" || near(url)))
+            .ok_or_else(|| self.unusable("one of its URLs is not an https:// URL"))
     }
 }
 

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::gcp_auth::{GcpLogin, GcpLoginError};
 use crate::message::cleaned;
-use crate::rest::{Answer, Reach, Rest, RestError, json_body, shown_url};
+use crate::rest::{Answer, Reach, Rest, RestError, is_segment, json_body, shown_url};
 
 /// Returns the server of a universe; the usual one is `googleapis.com`.
 pub fn default_endpoint(universe: Option<&str>) -> String {
@@ -169,9 +169,8 @@ impl GcpKms {
         let refused = || GcpKmsError::Name(name.to_owned());
         let parts: Vec<&str> = name.split('/').collect();
         let named = |(index, collection): (usize, &&str)| {
-            // A server could resolve a dot segment to another path.
             let part = parts[2 * index + 1];
-            parts[2 * index] == *collection && !matches!(part, "" | "." | "..")
+            parts[2 * index] == *collection && !part.is_empty() && is_segment(part)
         };
         let collections = ["projects", "locations", "keyRings", "cryptoKeys"];
         if parts.len() != 8 || !collections.iter().enumerate().all(named) {

@@ -16,6 +16,12 @@ use crate::message::root_cause;
 /// The largest answer that is read, in bytes. A Kubernetes Secret holds 1 MiB.
 pub(crate) const LARGEST_ANSWER: usize = 8 * 1024 * 1024;
 
+/// Returns whether a part of a name may be a segment of a URL's path: a server could resolve a dot segment to another
+/// path, and a tab or a line break inside one is dropped where URLs are read.
+pub(crate) fn is_segment(part: &str) -> bool {
+    !part.contains(char::is_control) && !matches!(part, "." | "..")
+}
+
 /// After a server error a request is sent again, so often and after this wait.
 const RETRIES: u32 = 2;
 const WAIT: Duration = Duration::from_millis(500);
@@ -334,6 +340,16 @@ pub(crate) fn origin(url: &Url) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_segment_cannot_leave_its_place() {
+        for part in [".", "..", ".\t.", "a\nb", "\u{7f}"] {
+            assert!(!is_segment(part), "{part:?}");
+        }
+        for part in ["a", "...", "a.b", "a%2e", "\u{e9}", ""] {
+            assert!(is_segment(part), "{part:?}");
+        }
+    }
 
     #[test]
     fn bodies_are_escaped() {

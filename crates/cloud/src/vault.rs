@@ -15,7 +15,7 @@ use selkie_secret::{SecretBytes, SecretString};
 use serde::Deserialize;
 
 use crate::message::{cleaned, root_cause};
-use crate::rest::{Body, Exposed, LARGEST_ANSWER, limited, shown_url};
+use crate::rest::{Body, Exposed, LARGEST_ANSWER, is_segment, limited, shown_url};
 
 /// Where a Vault is and how to speak to it.
 #[derive(Debug, Clone)]
@@ -487,7 +487,7 @@ impl VaultClient {
         let mut segments = url.path_segments_mut().map_err(|()| refused())?;
         segments.pop_if_empty().push("v1");
         for segment in path.split('/').filter(|segment| !segment.is_empty()) {
-            if matches!(segment, "." | "..") {
+            if !is_segment(segment) {
                 return Err(refused());
             }
             segments.push(segment);

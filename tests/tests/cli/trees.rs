@@ -1,8 +1,10 @@
 //! Verbs over whole repositories.
 
+use std::fs;
+
 use compat::program::Finished;
 
-use crate::bed::{Place, RECIPIENT};
+use crate::bed::{Place, RECIPIENT, SECRET};
 
 /// A second reader.
 const OTHER_IDENTITY: &str =
@@ -253,4 +255,29 @@ fn a_broken_file_in_a_folder_is_told_and_prose_is_not() {
     let done = place.run_with_key(&["decrypt", "--check", "."]);
     assert!(done.code.is_some_and(|code| code != 0));
     assert!(done.stderr.contains("error: b/c.json"), "{}", done.stderr);
+}
+
+/// Nobody can tell whether the rules of a broken config name a file, so it is not left in clear in silence.
+#[test]
+fn a_config_that_does_not_parse_is_told_for_a_folder() {
+    let place = Place::new();
+    for folder in ["good", "bad"] {
+        fs::create_dir(place.path(folder)).unwrap();
+        place.write(&format!("{folder}/secret.yaml"), SECRET);
+        place.write(&format!("{folder}/other.yaml"), SECRET);
+    }
+    let rule =
+        |field: &str| format!("creation_rules:\n  - {field}: \\.yaml$\n    age: {RECIPIENT}\n");
+    place.write("good/.sops.yaml", rule("path_regex"));
+    place.write("bad/.sops.yaml", rule("pathregex"));
+    let done = place.run(&["encrypt", "."]);
+    assert_eq!(done.code, Some(1), "{}", done.stderr);
+    let told = done.stderr.matches("pathregex").count();
+    assert!(
+        (1..=2).contains(&told),
+        "told once, and again at the end: {}",
+        done.stderr
+    );
+    assert!(place.read("good/secret.yaml").contains("ENC["));
+    assert_eq!(place.read("bad/secret.yaml"), SECRET);
 }

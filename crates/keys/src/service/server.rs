@@ -1,6 +1,7 @@
 //! Being a key service.
 
 use std::convert::Infallible;
+use std::fmt::Write as _;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -246,7 +247,19 @@ pub fn describe(key: &KeySpec) -> String {
     let id = printable(&key.identity());
     match key {
         KeySpec::Pgp { .. } => format!("PGP key with fingerprint {id}"),
-        KeySpec::Kms(kms) => format!("AWS KMS key with ARN {}", printable(&kms.arn)),
+        KeySpec::Kms(kms) => {
+            // Role and profile decide whose rights are used, so they belong to the question.
+            let mut text = format!("AWS KMS key with ARN {}", printable(&kms.arn));
+            for (name, value) in [("role", &kms.role), ("profile", &kms.profile)] {
+                if let Some(value) = value.as_deref().filter(|value| !value.is_empty()) {
+                    let _ = write!(text, ", {name} {}", printable(value));
+                }
+            }
+            for (name, value) in &kms.context {
+                let _ = write!(text, ", context {}:{}", printable(name), printable(value));
+            }
+            text
+        }
         KeySpec::GcpKms { .. } => format!("GCP KMS key with resource ID {id}"),
         KeySpec::AzureKv { .. } => format!("Azure Key Vault key with URL {id}"),
         KeySpec::HcVault { .. } => format!("Hashicorp Vault key with URI {id}"),
