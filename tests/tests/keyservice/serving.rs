@@ -108,20 +108,16 @@ fn under_the_name_sops_it_speaks_as_sops() -> Result<()> {
     let mut logs = Vec::new();
     for who in [Who::Sops, Who::OursAsSops] {
         let bed = Bed::new()?;
-        let running = bed.start_with(who, On::Unix, &["--verbose"])?;
-        let status = running.server.terminate(LIMIT)?;
-        // The original may notice that its socket is closed before it ends by itself.
-        ensure!(status.success() || who == Who::Sops, "{who:?}: {status}");
-        let is_gone = !bed.path("keys.sock").exists();
-        ensure!(is_gone || who == Who::Sops, "{who:?} leaves its socket");
-        let log = running.server.log()?;
-        let place = bed.path("keys.sock").display().to_string();
-        let lines = log.lines().map(|line| {
-            let (part, rest) = line.split_once('\t').unwrap_or_default();
-            let (_, rest) = rest.split_once("level=").unwrap_or_default();
-            format!("{part} level={}", rest.replace(&place, "PLACE"))
-        });
-        logs.push(lines.take(2).collect::<Vec<_>>());
+        let mut lines = Vec::new();
+        // The original may end before it has told that it does.
+        for _ in 0..10 {
+            lines = told_by(&bed, who)?;
+            if who != Who::Sops || lines.len() == 2 {
+                break;
+            }
+            let _ = fs::remove_file(bed.path("keys.sock"));
+        }
+        logs.push(lines);
         // An address in use.
         let running = bed.start(who, On::Tcp)?;
         let place = running.address.trim_start_matches("tcp://");
@@ -138,4 +134,22 @@ fn under_the_name_sops_it_speaks_as_sops() -> Result<()> {
     ensure!(logs[0] == logs[1], "{logs:?}");
     ensure!(logs[0].len() == 2, "{logs:?}");
     Ok(())
+}
+
+/// Starts and ends a service on a socket, and returns the first two lines that it logs.
+fn told_by(bed: &Bed, who: Who) -> Result<Vec<String>> {
+    let running = bed.start_with(who, On::Unix, &["--verbose"])?;
+    let status = running.server.terminate(LIMIT)?;
+    // The original may notice that its socket is closed before it ends by itself.
+    ensure!(status.success() || who == Who::Sops, "{who:?}: {status}");
+    let is_gone = !bed.path("keys.sock").exists();
+    ensure!(is_gone || who == Who::Sops, "{who:?} leaves its socket");
+    let log = running.server.log()?;
+    let place = bed.path("keys.sock").display().to_string();
+    let lines = log.lines().map(|line| {
+        let (part, rest) = line.split_once('\t').unwrap_or_default();
+        let (_, rest) = rest.split_once("level=").unwrap_or_default();
+        format!("{part} level={}", rest.replace(&place, "PLACE"))
+    });
+    Ok(lines.take(2).collect())
 }

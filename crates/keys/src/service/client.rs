@@ -18,6 +18,9 @@ use super::{DECRYPT, ENCRYPT, LARGEST_MESSAGE};
 use crate::network::{Health, Network};
 use crate::prompt::printable;
 
+/// Requests under way on one connection; servers allow more.
+const AT_A_TIME: usize = 32;
+
 /// How long a key service may take.
 #[derive(Debug, Clone, Copy)]
 pub struct ServiceLimits {
@@ -133,6 +136,8 @@ impl RemoteKeys {
         };
         let endpoint = Endpoint::from_shared(target)
             .map_err(|error| RemoteError::Address(error.to_string()))?
+            // Before a server has told its limit, a request too many would be refused by it.
+            .concurrency_limit(AT_A_TIME)
             .connect_timeout(self.limits.connect)
             .timeout(self.limits.answer);
         Ok(channel.insert(endpoint.connect_lazy()).clone())
