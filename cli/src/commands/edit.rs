@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::Args;
 use jiff::Timestamp;
 use selkie_secret::SecretBytes;
-use selkie_sops::{DataKeyChange, EditOptions, Edited, Encryption, Format, KeySpec, OpenFile};
+use selkie_sops::{DataKeyChange, EditOptions, Edited, Format, KeySpec, OpenFile};
 
 use crate::editor::{Desk, DeskError, example};
 use crate::environment::Environment;
@@ -205,14 +205,8 @@ impl Edit {
         let mut encrypt = |plain: &[u8]| -> Result<(String, Vec<String>), Failure> {
             let text = std::str::from_utf8(plain).unwrap_or_default();
             let plan = planner.plan(&self.file, text, format)?;
-            let encryption = plan.encrypt_bytes(plain, format, &session.clients)?;
-            match encryption.map_err(|error| explain::encrypt(&error))? {
-                Encryption::Encrypted(encrypted) => Ok((encrypted.text, plan.warnings)),
-                Encryption::AlreadyEncrypted(_) => Err(Failure::new(
-                    Kind::AlreadyEncrypted,
-                    "the top-level key `sops` is reserved for metadata",
-                )),
-            }
+            let text = plan.encrypt_new(plain, format, &session.clients)?;
+            Ok((text, plan.warnings))
         };
         let example = example(format).as_bytes();
         // Before the editor, so that no work is lost on a key that cannot be used. A rule may select

@@ -391,6 +391,23 @@ impl Plan {
         self.encrypt_bytes(clear.bytes(), clear.format, clients)
     }
 
+    /// Encrypts what becomes a new file; it may have no metadata of its own.
+    pub(crate) fn encrypt_new(
+        &self,
+        bytes: &[u8],
+        format: Format,
+        clients: &Clients,
+    ) -> Result<String, Failure> {
+        let encryption = self.encrypt_bytes(bytes, format, clients)?;
+        match encryption.map_err(|error| explain::encrypt(&error))? {
+            Encryption::Encrypted(encrypted) => Ok(encrypted.text),
+            Encryption::AlreadyEncrypted(_) => Err(Failure::new(
+                Kind::AlreadyEncrypted,
+                "the top-level key `sops` is reserved for metadata",
+            )),
+        }
+    }
+
     /// Encrypts a clear file under a new data key.
     pub(crate) fn encrypt_bytes(
         &self,

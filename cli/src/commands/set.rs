@@ -5,9 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use selkie_secret::SecretString;
-use selkie_sops::{
-    Edited, Encryption, ExtractPath, Format, JsonOptions, KeySpec, NewValue, SetOptions,
-};
+use selkie_sops::{Edited, ExtractPath, Format, JsonOptions, KeySpec, NewValue, SetOptions};
 
 use crate::environment::Environment;
 use crate::explain;
@@ -124,17 +122,9 @@ impl Set {
                 .alone(&path, self.place.format())
                 .map_err(|error| explain::set(&error, &session.keys))?;
             let bytes = plain.expose().as_bytes();
-            let encryption = plan.encrypt_bytes(bytes, self.place.format(), &session.clients)?;
-            return match encryption.map_err(|error| explain::encrypt(&error))? {
-                Encryption::Encrypted(encrypted) => {
-                    file::create(&self.place.file, encrypted.text.as_bytes())?;
-                    Ok(Report::new("made", plan.warnings))
-                }
-                Encryption::AlreadyEncrypted(_) => Err(Failure::new(
-                    Kind::AlreadyEncrypted,
-                    "the top-level key `sops` is reserved for metadata",
-                )),
-            };
+            let text = plan.encrypt_new(bytes, self.place.format(), &session.clients)?;
+            file::create(&self.place.file, text.as_bytes())?;
+            return Ok(Report::new("made", plan.warnings));
         }
         self.keys.check_unused()?;
         let session = Session::new(environment, &environment.named_keys())?;

@@ -136,9 +136,7 @@ impl DataKeySource for AwsKms {
             return Err(UnwrapError::Unsupported(entry.kind));
         };
         let failed = |reason: &str| UnwrapError::Failed(reason.to_owned());
-        let enc = entry
-            .field("enc")
-            .ok_or_else(|| failed("the entry has no enc field"))?;
+        let enc = entry.enc()?;
         let blob = STANDARD
             .decode(enc.trim())
             .map_err(|_| failed("its enc field is not base64"))?;

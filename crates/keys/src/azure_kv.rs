@@ -185,9 +185,7 @@ impl DataKeySource for AzureKv {
             return Err(UnwrapError::Unsupported(entry.kind));
         };
         let version = version.unwrap_or_default();
-        let enc = entry
-            .field("enc")
-            .ok_or_else(|| UnwrapError::Failed("the entry has no enc field".to_owned()))?;
+        let enc = entry.enc()?;
         let plain = self
             .ask(&vault_url, async |vault| {
                 vault.decrypt(&name, &version, enc.trim()).await

@@ -119,9 +119,7 @@ impl DataKeySource for GcpKms {
         let KeySpec::GcpKms { resource_id } = KeySpec::of_entry(entry) else {
             return Err(UnwrapError::Unsupported(entry.kind));
         };
-        let enc = entry
-            .field("enc")
-            .ok_or_else(|| UnwrapError::Failed("the entry has no enc field".to_owned()))?;
+        let enc = entry.enc()?;
         let plain = self
             .ask(async |kms| kms.decrypt(&resource_id, enc.trim()).await)
             .map_err(|error| UnwrapError::Failed(error.to_string()))?;

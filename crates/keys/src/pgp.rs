@@ -372,10 +372,7 @@ impl DataKeySource for Gpg {
         if entry.kind != KeyKind::Pgp {
             return Err(UnwrapError::Unsupported(entry.kind));
         }
-        let Some(message) = entry.field("enc") else {
-            return Err(UnwrapError::Failed("the entry has no enc field".to_owned()));
-        };
-        self.decrypt(message)
+        self.decrypt(entry.enc()?)
             .map_err(|error| UnwrapError::Failed(error.to_string()))
     }
 }

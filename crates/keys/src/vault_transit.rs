@@ -255,10 +255,7 @@ impl DataKeySource for VaultTransit {
         let Some((address, key)) = transit_key(&spec) else {
             return Err(UnwrapError::Unsupported(entry.kind));
         };
-        let failed = |reason: &str| UnwrapError::Failed(reason.to_owned());
-        let enc = entry
-            .field("enc")
-            .ok_or_else(|| failed("the entry has no enc field"))?;
+        let enc = entry.enc()?;
         let plain = self
             .ask(address, async |vault| key.decrypt(vault, enc).await)
             .map_err(|error| UnwrapError::Failed(error.to_string()))?;

@@ -152,6 +152,12 @@ impl KeyEntry {
         found.map(|(_, value)| value.as_str())
     }
 
+    /// Returns what was wrapped, in the form of the entry's kind.
+    pub fn enc(&self) -> Result<&str, UnwrapError> {
+        self.field("enc")
+            .ok_or_else(|| UnwrapError::Failed("the entry has no enc field".to_owned()))
+    }
+
     /// Returns what names the key in a message: the recipient, the fingerprint, the ARN; public in
     /// every kind. A post-quantum recipient of age, of 1,959 characters, is cut.
     pub fn id(&self) -> String {

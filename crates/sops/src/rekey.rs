@@ -412,6 +412,10 @@ impl OpenFile<'_> {
         let Some(stored) = &self.metadata.whole_mac else {
             return Ok(false);
         };
+        if !self.ignore_mac {
+            // Else it would not have opened.
+            return Ok(true);
+        }
         let stream = self.format.parse(self.source)?;
         let without = whole_mac::Without::default();
         Ok(whole_mac::compare(&stream, stored, &self.key, &without).is_ok())

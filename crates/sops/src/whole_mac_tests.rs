@@ -372,15 +372,18 @@ fn edit_options(second: i64) -> EditOptions {
     }
 }
 
-#[test]
-fn every_operation_renews_it() {
-    let set_options = SetOptions {
+fn set_options() -> SetOptions {
+    SetOptions {
         now: time(60),
         document: 0,
         idempotent: false,
         count_comments: false,
         refuse_clear: false,
-    };
+    }
+}
+
+#[test]
+fn every_operation_renews_it() {
     for (format, plain) in TEXTS {
         let text = encrypted(format, plain, true);
         let file = open(&text, format);
@@ -399,8 +402,11 @@ fn every_operation_renews_it() {
                 _ => "[\"new\"]",
             };
             let path = path.parse().unwrap();
-            let set = changed(file.set(&path, &NewValue::text("v"), &set_options).unwrap());
-            let unset = changed(open(&set, format).unset(&path, &set_options).unwrap());
+            let set = changed(
+                file.set(&path, &NewValue::text("v"), &set_options())
+                    .unwrap(),
+            );
+            let unset = changed(open(&set, format).unset(&path, &set_options()).unwrap());
             results.push(("set", set));
             results.push(("unset", unset));
         }
@@ -473,15 +479,10 @@ fn other_keys_do_not_confirm_a_changed_file() {
     let edited = std::str::from_utf8(file.plain()).unwrap();
     let edited = edited.replace("one", "other");
     let edited = file.edited(edited.as_bytes(), &edit_options(60)).unwrap();
-    let set_options = SetOptions {
-        now: time(60),
-        document: 0,
-        idempotent: false,
-        count_comments: false,
-        refuse_clear: false,
-    };
     let path = "[\"a\"]".parse().unwrap();
-    let set = file.set(&path, &NewValue::text("v"), &set_options).unwrap();
+    let set = file
+        .set(&path, &NewValue::text("v"), &set_options())
+        .unwrap();
     for text in [done.text, rotated.text, changed(edited), changed(set)] {
         let error = refused(&text, Format::Yaml, &options(false, false));
         assert!(matches!(error, WholeMacError::Changed(_)), "{error}");

@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use compat::program::{Finished, Program};
 use compat::selkie::selkie;
@@ -81,6 +82,15 @@ impl Place {
 
     pub(crate) fn read(&self, name: &str) -> String {
         fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    /// Waits until another program has made a file.
+    pub(crate) fn wait_for(&self, name: &str) {
+        let end = Instant::now() + Duration::from_secs(30);
+        while !self.path(name).exists() {
+            assert!(Instant::now() < end, "{name} does not appear");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     pub(crate) fn mode(&self, name: &str) -> u32 {

@@ -4,7 +4,6 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use compat::program::{Finished, Program};
 use rustix::process::{Pid, Signal, kill_process};
@@ -249,11 +248,7 @@ fn a_signal_during_the_edit_removes_the_text() {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let end = Instant::now() + Duration::from_secs(30);
-        while !place.path("ready").exists() {
-            assert!(Instant::now() < end, "the editor does not start");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        place.wait_for("ready");
         kill_process(Pid::from_child(&child), signal).unwrap();
         let status = child.wait().unwrap();
         assert!(!status.success(), "{signal:?}");

@@ -3,7 +3,6 @@
 
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
 
 use compat::program::{Finished, Program};
 use rustix::process::{Pid, Signal, kill_process};
@@ -90,11 +89,7 @@ fn signals_reach_the_command() {
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
-        let end = Instant::now() + Duration::from_secs(30);
-        while !place.path("ready").exists() {
-            assert!(Instant::now() < end, "the command does not start");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        place.wait_for("ready");
         kill_process(Pid::from_child(&child), signal).unwrap();
         assert_eq!(child.wait().unwrap().code(), Some(42), "{signal:?}");
         std::fs::remove_file(place.path("ready")).unwrap();

@@ -232,9 +232,7 @@ impl AgeIdentities {
             return Err(UnwrapError::Unsupported(entry.kind));
         }
         let failed = |error: OpenError| UnwrapError::Failed(error.to_string());
-        let enc = entry
-            .field("enc")
-            .ok_or_else(|| UnwrapError::Failed("the entry has no enc field".to_owned()))?;
+        let enc = entry.enc()?;
         let candidates = self.candidates(entry.field("recipient").unwrap_or_default(), effort);
         let reader = match open::open(enc.as_bytes(), &candidates) {
             Err(OpenError::NoMatch) => return Err(UnwrapError::NotMine),

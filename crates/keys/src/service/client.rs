@@ -190,9 +190,7 @@ fn root_cause(status: &Status) -> Option<String> {
 
 impl DataKeySource for RemoteKeys {
     fn unwrap_key(&self, entry: &KeyEntry) -> Result<Zeroizing<Vec<u8>>, UnwrapError> {
-        let enc = entry
-            .field("enc")
-            .ok_or_else(|| UnwrapError::Failed("the entry has no enc field".to_owned()))?;
+        let enc = entry.enc()?;
         self.ask(DECRYPT, &KeySpec::of_entry(entry), enc.as_bytes())
             .map_err(|error| UnwrapError::Failed(self.told(&error)))
     }
