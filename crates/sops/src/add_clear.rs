@@ -157,7 +157,7 @@ pub fn add_clear(
     let compared = match &metadata.whole_mac {
         None if options.require_whole_mac => Err(WholeMacError::Absent),
         None => Ok(()),
-        Some(stored) => whole_mac::compare(&stream, stored, &key, &without),
+        Some(stored) => whole_mac::compare(&stream, format, stored, &key, &without),
     };
     // What somebody else changed must not become what a new one confirms.
     let confirmed = compared.is_ok();
@@ -170,7 +170,7 @@ pub fn add_clear(
     let mut text = edits.try_apply(source)?;
     let mut text = std::mem::take(&mut *text);
     if metadata.whole_mac.is_some() && confirmed {
-        text = whole_mac::seal(text, format.syntax(), &key)
+        text = whole_mac::seal(text, format, &key)
             .map_err(|error| AddClearError::SelfCheck(error.to_string()))?;
     }
     read_back(&text, format, &cipher, confirmed)
@@ -224,7 +224,8 @@ fn read_back(
     open::check_mac(&metadata, cipher, &mac.finish())?;
     if confirmed {
         let options = DecryptOptions::default();
-        whole_mac::check(&stream, &metadata, cipher, &options).map_err(open::MacError::from)?;
+        whole_mac::check(&stream, format, &metadata, cipher, &options)
+            .map_err(open::MacError::from)?;
     }
     Ok(())
 }

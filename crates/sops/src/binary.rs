@@ -70,7 +70,7 @@ pub fn encrypt_binary_as(
             false => cipher.encrypt(bytes, DATA_AAD, Kind::Str, &mut ivs)?,
         };
         let mut encrypted = in_frame(token, to, &block)?;
-        encrypted.text = whole_mac::seal(encrypted.text, to.syntax(), &key)?;
+        encrypted.text = whole_mac::seal(encrypted.text, to, &key)?;
         return Ok(Encryption::Encrypted(encrypted));
     }
     let empty = text::Value::Str(String::new());
@@ -90,7 +90,7 @@ pub fn encrypt_binary_as(
     };
     let mut text = [before, "\"", &token, "\"", after].concat();
     if plan.whole_mac {
-        text = whole_mac::seal(text, to.syntax(), &key)?;
+        text = whole_mac::seal(text, to, &key)?;
     }
     Ok(Encryption::Encrypted(Encrypted {
         text,
@@ -169,7 +169,7 @@ pub(crate) fn open_binary(
     if !options.ignore_mac {
         open::check_mac(metadata, cipher, &mac.finish())?;
     }
-    whole_mac::check(stream, metadata, cipher, options).map_err(MacError::from)?;
+    whole_mac::check(stream, Format::Binary, metadata, cipher, options).map_err(MacError::from)?;
     Ok(SecretBytes::new(std::mem::take(&mut *found)))
 }
 

@@ -279,7 +279,8 @@ pub(crate) fn plain_edits(
     if !options.ignore_mac {
         open::check_mac(metadata, cipher, &mac.finish())?;
     }
-    whole_mac::check(stream, metadata, cipher, options).map_err(MacError::from)?;
+    let format = Format::of_syntax(stream.syntax());
+    whole_mac::check(stream, format, metadata, cipher, options).map_err(MacError::from)?;
     if is_yaml {
         restore_elements(stream, &mut edits, &elements);
     } else {

@@ -457,7 +457,7 @@ pub(crate) fn sign(
     let mut text = edits.try_apply(text).map_err(|error| failed(&error))?;
     let text = std::mem::take(&mut *text);
     match metadata.whole_mac {
-        Some(_) if confirm => whole_mac::seal(text, format.syntax(), cipher.key()),
+        Some(_) if confirm => whole_mac::seal(text, format, cipher.key()),
         _ => Ok(text),
     }
 }

@@ -410,7 +410,7 @@ fn encrypt_stream(stream: &Stream<'_>, plan: &EncryptPlan<'_>) -> Result<Encrypt
     };
     let mut text = std::mem::take(&mut *text);
     if plan.whole_mac {
-        text = whole_mac::seal(text, stream.syntax(), &key)?;
+        text = whole_mac::seal(text, Format::of_syntax(stream.syntax()), &key)?;
     }
     Ok(Encrypted {
         text,

@@ -26,6 +26,25 @@ pub enum Format {
 pub struct FormatError(pub String);
 
 impl Format {
+    /// Every format.
+    pub const ALL: [Self; 5] = [
+        Self::Yaml,
+        Self::Json,
+        Self::Dotenv,
+        Self::Ini,
+        Self::Binary,
+    ];
+
+    /// Returns the format whose values stand in a text of this syntax one by one.
+    pub(crate) fn of_syntax(syntax: Syntax) -> Self {
+        match syntax {
+            Syntax::Yaml => Self::Yaml,
+            Syntax::Json => Self::Json,
+            Syntax::Dotenv => Self::Dotenv,
+            Syntax::Ini => Self::Ini,
+        }
+    }
+
     /// Returns the format by the suffix of a path; what has none of the known ones is binary (16).
     pub fn of_path(path: &str) -> Self {
         let suffixes = [
@@ -81,16 +100,10 @@ impl FromStr for Format {
     type Err = FormatError;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        [
-            Self::Yaml,
-            Self::Json,
-            Self::Dotenv,
-            Self::Ini,
-            Self::Binary,
-        ]
-        .into_iter()
-        .find(|format| format.name() == name)
-        .ok_or_else(|| FormatError(name.to_owned()))
+        Self::ALL
+            .into_iter()
+            .find(|format| format.name() == name)
+            .ok_or_else(|| FormatError(name.to_owned()))
     }
 }
 

@@ -393,7 +393,7 @@ impl OpenFile<'_> {
         let text = if renewed {
             edit::sign(&text, format, &cipher, now, confirm)?
         } else if confirm {
-            whole_mac::seal(text, format.syntax(), key)?
+            whole_mac::seal(text, format, key)?
         } else {
             // Opened though its MACs do not confirm it: it must not become a file that they confirm.
             text
@@ -418,7 +418,7 @@ impl OpenFile<'_> {
         }
         let stream = self.format.parse(self.source)?;
         let without = whole_mac::Without::default();
-        Ok(whole_mac::compare(&stream, stored, &self.key, &without).is_ok())
+        Ok(whole_mac::compare(&stream, self.format, stored, &self.key, &without).is_ok())
     }
 
     /// Refuses a text that does not open to the values of this file.
@@ -628,7 +628,7 @@ fn opened(
     if !ignore_mac {
         open::check_mac(&metadata, cipher, &mac.finish())?;
         let options = DecryptOptions::default();
-        whole_mac::check(&stream, &metadata, cipher, &options).map_err(MacError::from)?;
+        whole_mac::check(&stream, format, &metadata, cipher, &options).map_err(MacError::from)?;
     }
     Ok(hash.finalize().into())
 }

@@ -23,7 +23,7 @@ use crate::cipher::Cipher;
 use crate::decrypt::DecryptOptions;
 use crate::edit::{Edited, OpenFile};
 use crate::encrypt::EncryptError;
-use crate::format;
+use crate::format::Format;
 use crate::keys::DataKey;
 use crate::metadata::{self, Metadata, MetadataError};
 use crate::metadata_tree::{Meta, What, is_metadata_key};
@@ -113,6 +113,17 @@ pub enum WholeMacError {
         named(.0)
     )]
     Changed(Vec<FilePart>),
+    /// The file was written as another format than it is read as.
+    #[error(
+        "whole-file MAC mismatch: the file was written as {written} and is read as {read}; give it its \
+         name back, or say the format with --input-type"
+    )]
+    Format {
+        /// What it was written as.
+        written: Format,
+        /// What it is read as.
+        read: Format,
+    },
     /// Every part is as its own MAC has it, but they do not belong together.
     #[error(
         "whole-file MAC mismatch: the MAC itself was changed, or parts of several states of the \
@@ -143,6 +154,7 @@ pub(crate) struct Without {
 /// is confirmed by the MAC, or unseen where they ignore MACs and demand none.
 pub(crate) fn check(
     stream: &Stream<'_>,
+    format: Format,
     metadata: &Metadata,
     cipher: &Cipher<'_>,
     options: &DecryptOptions,
@@ -151,21 +163,29 @@ pub(crate) fn check(
         None if options.require_whole_mac => Err(WholeMacError::Absent),
         None => Ok(()),
         Some(_) if options.ignore_mac && !options.require_whole_mac => Ok(()),
-        Some(stored) => compare(stream, stored, cipher.key(), &Without::default()),
+        Some(stored) => compare(stream, format, stored, cipher.key(), &Without::default()),
     }
 }
 
 /// Compares a stored MAC with that of the file.
 pub(crate) fn compare(
     stream: &Stream<'_>,
+    format: Format,
     stored: &str,
     key: &DataKey,
     without: &Without,
 ) -> Result<(), WholeMacError> {
     let stored = Stored::parse(stored)?;
     let found = Macs::of(stream, key, without)?;
-    if found.whole(key).verify_slice(&stored.whole).is_ok() {
+    let is = |format: Format| found.whole(format, key).verify_slice(&stored.whole).is_ok();
+    if is(format) {
         return Ok(());
+    }
+    if let Some(written) = Format::ALL.into_iter().find(|format| is(*format)) {
+        return Err(WholeMacError::Format {
+            written,
+            read: format,
+        });
     }
     let parts = FilePart::ALL.into_iter().zip(found.parts());
     let changed: Vec<FilePart> = parts
@@ -181,9 +201,9 @@ pub(crate) fn compare(
 
 /// Writes the MAC anew into every metadata block that has the field; a text without the field
 /// comes back as it is. Nothing else of the text may change afterwards.
-pub(crate) fn seal(text: String, syntax: Syntax, key: &DataKey) -> Result<String, EncryptError> {
+pub(crate) fn seal(text: String, format: Format, key: &DataKey) -> Result<String, EncryptError> {
     let failed = |error: &dyn fmt::Display| EncryptError::SelfCheck(error.to_string());
-    let stream = format::parse(syntax, &text).map_err(|error| failed(&error))?;
+    let stream = format.parse(&text).map_err(|error| failed(&error))?;
     let blocks = metadata::blocks(&stream).map_err(|error| failed(&error))?;
     let fields: HashSet<NodeId> = blocks.iter().filter_map(|block| block.whole_mac).collect();
     if fields.is_empty() {
@@ -191,14 +211,14 @@ pub(crate) fn seal(text: String, syntax: Syntax, key: &DataKey) -> Result<String
         return Ok(text);
     }
     let macs = Macs::of(&stream, key, &Without::default()).map_err(|error| failed(&error))?;
-    let stored = macs.to_field(key);
+    let stored = macs.to_field(format, key);
     let mut edits = Edits::new();
     for node in fields {
         selkie_text::set_scalar(&stream, &mut edits, node, &stored, true);
     }
     let mut sealed = edits.try_apply(&text).map_err(|error| failed(&error))?;
-    let read = format::parse(syntax, &sealed).map_err(|error| failed(&error))?;
-    compare(&read, &stored, key, &Without::default()).map_err(|error| failed(&error))?;
+    let read = format.parse(&sealed).map_err(|error| failed(&error))?;
+    compare(&read, format, &stored, key, &Without::default()).map_err(|error| failed(&error))?;
     drop(read);
     Ok(std::mem::take(&mut *sealed))
 }
@@ -220,7 +240,7 @@ impl OpenFile<'_> {
         block.ask_whole_mac();
         let text =
             rekey::replace_block(self.source, self.format, &block, &self.metadata.selection)?;
-        let text = seal(text, self.format.syntax(), &self.key)?;
+        let text = seal(text, self.format, &self.key)?;
         self.check_same(&text, &Cipher::new(&self.key), self.ignore_mac)?;
         Ok(Edited::Changed(text))
     }
@@ -352,7 +372,7 @@ impl Macs {
     }
 
     /// Takes in every comment: how many scalars begin before it, how far its line is indented
-    /// where it stands by itself, and its text.
+    /// where it stands by itself, and its text. Then what readers pass over.
     fn comments_of(&mut self, stream: &Stream<'_>, without: &Without, places: &[usize]) {
         let of_nodes = stream
             .nodes()
@@ -384,6 +404,12 @@ impl Macs {
             let text = stream.comment_text(comment);
             self.comments.add(b'T', text.as_bytes());
         }
+        for text in stream.passed_over() {
+            let before = places.partition_point(|place| *place < text.start);
+            self.comments.number(b'X', before);
+            self.comments
+                .add(b'T', stream.source()[text.clone()].as_bytes());
+        }
     }
 
     /// Takes in the metadata of every document, the field itself left out, and the mark that says
@@ -414,8 +440,9 @@ impl Macs {
         parts.map(|part| part.0.clone().finalize().into_bytes().into())
     }
 
-    fn whole(&self, key: &DataKey) -> Hmac<Sha256> {
+    fn whole(&self, format: Format, key: &DataKey) -> Hmac<Sha256> {
         let mut whole = Transcript::new(key, b"whole");
+        whole.add(b'F', format.name().as_bytes());
         for part in self.parts() {
             whole.add(b'P', &part);
         }
@@ -423,9 +450,9 @@ impl Macs {
     }
 
     /// Returns the text of the field.
-    fn to_field(&self, key: &DataKey) -> String {
+    fn to_field(&self, format: Format, key: &DataKey) -> String {
         let encode = |bytes: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(bytes);
-        let whole = self.whole(key).finalize().into_bytes();
+        let whole = self.whole(format, key).finalize().into_bytes();
         let mut text = format!("{VERSION}.{}", encode(&whole));
         for part in self.parts() {
             text.push('.');

@@ -112,7 +112,7 @@ sops:
     version: '3.13.3'
 ";
     let key = DataKey::from_bytes(&(0..32).collect::<Vec<u8>>()).unwrap();
-    let sealed = seal(source.to_owned(), Syntax::Yaml, &key).unwrap();
+    let sealed = seal(source.to_owned(), Format::Yaml, &key).unwrap();
     let field = sealed
         .lines()
         .find_map(|line| line.strip_prefix("    selkie_mac: "));
@@ -121,7 +121,7 @@ sops:
 }
 
 const VECTOR: &str =
-    "v1.MrixxOeezNFLLxJmO7eNNnjWBP9mswsCEWNCrycDbBQ.xslNgFjB.k5Y20pzW.9Ca3CSEl.TQbHKWjU";
+    "v1.MKD8l5ByaojSZFKYqkw4GLdmhtE0iibHmGbeuhviaa8.xslNgFjB.k5Y20pzW.9Ca3CSEl.TQbHKWjU";
 
 #[test]
 fn files_open_as_before_with_it_and_without() {
@@ -142,6 +142,53 @@ fn files_open_as_before_with_it_and_without() {
             }
         }
     }
+}
+
+/// A file that is renamed is read by another program, as something else.
+#[test]
+fn the_format_is_covered() {
+    let others = [
+        (Format::Json, Format::Binary, "{\"data\": \"x\"}\n"),
+        (Format::Json, Format::Yaml, "{\"data\": \"x\"}\n"),
+        (Format::Binary, Format::Json, "x"),
+    ];
+    for (written, read, plain) in others {
+        let with = encrypted(written, plain, true);
+        let error = refused(&with, read, &options(false, false));
+        assert_eq!(error, WholeMacError::Format { written, read });
+        decrypt(&with, read, &A, &options(true, false)).unwrap();
+        refused(&with, read, &options(true, true));
+        let without = encrypted(written, plain, false);
+        decrypt(&without, read, &A, &options(false, false)).unwrap();
+    }
+}
+
+/// ini.v1 drops what stands behind a closing quote or bracket; another reader may not.
+#[test]
+fn what_readers_of_ini_pass_over_is_covered() {
+    let plain = "[one] x\n\"\"\"k\"\"\" y = `1` z\nl = \"\"\"2\n3\"\"\" w ; note\n[two]\nm = 4\n";
+    let text = encrypted(Format::Ini, plain, true);
+    assert_eq!(open(&text, Format::Ini).plain(), plain.as_bytes());
+    for (from, to) in [
+        ("[one] x", "[one] evil"),
+        ("[one] x", "[one]"),
+        ("[two]", "[two] x"),
+        ("k\"\"\" y =", "k\"\"\" evil ="),
+        ("` z", "` evil"),
+        ("` z", "`"),
+        ("\"\"\" w", "\"\"\" evil"),
+    ] {
+        let changed = text.replacen(from, to, 1);
+        assert_ne!(changed, text, "{from}");
+        let error = refused(&changed, Format::Ini, &options(false, false));
+        let expected = WholeMacError::Changed(vec![FilePart::Comments]);
+        assert_eq!(error, expected, "{from} -> {to}");
+    }
+    // Moved from one line to another.
+    let moved = text
+        .replacen("[one] x", "[one]", 1)
+        .replacen("[two]", "[two] x", 1);
+    refused(&moved, Format::Ini, &options(false, false));
 }
 
 /// What is written, what somebody makes of it, and what the error names. sops's own MAC confirms

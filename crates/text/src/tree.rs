@@ -235,6 +235,7 @@ pub struct Stream<'s> {
     pub(crate) documents: Vec<Document>,
     pub(crate) limits: Limits,
     pub(crate) unattached: Vec<Comment>,
+    pub(crate) passed_over: Vec<Range<usize>>,
 }
 
 impl fmt::Debug for Stream<'_> {
@@ -348,6 +349,7 @@ impl<'a, 's> Builder<'a, 's> {
             documents: vec![document],
             limits: self.limits.clone(),
             unattached,
+            passed_over: Vec::new(),
         }
     }
 }
@@ -419,6 +421,13 @@ impl<'s> Stream<'s> {
     #[must_use]
     pub fn unattached_comments(&self) -> &[Comment] {
         &self.unattached
+    }
+
+    /// Text that no reader takes in, in source order: what stands behind a closing quote or bracket in
+    /// an INI file (ini.v1 drops it) and is neither blank nor a comment.
+    #[must_use]
+    pub fn passed_over(&self) -> &[Range<usize>] {
+        &self.passed_over
     }
 
     /// The 1-based line and column, in characters, of a byte offset.

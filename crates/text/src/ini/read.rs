@@ -16,6 +16,7 @@ pub(super) fn read<'s>(source: &'s str, limits: &Limits) -> Result<Stream<'s>, P
         above: None,
         inline: None,
         unattached: Vec::new(),
+        passed_over: Vec::new(),
     }
     .run()
 }
@@ -29,6 +30,8 @@ struct Reader<'a, 's> {
     /// The comment on the line of the header or key.
     inline: Option<Range<usize>>,
     unattached: Vec<Comment>,
+    /// What stands where only blanks and comments should.
+    passed_over: Vec<Range<usize>>,
 }
 
 /// A value as it is written.
@@ -98,7 +101,9 @@ impl<'s> Reader<'_, 's> {
         }
         let foot = self.above.take().map(|above| self.trimmed_end(above));
         let foot = foot.map(Comment::at).into_iter().collect();
-        Ok(self.builder.finish(Syntax::Ini, foot, self.unattached))
+        let mut stream = self.builder.finish(Syntax::Ini, foot, self.unattached);
+        stream.passed_over = self.passed_over;
+        Ok(stream)
     }
 
     fn add(
@@ -139,6 +144,13 @@ impl<'s> Reader<'_, 's> {
         (!text.is_empty()).then_some(range.end - text.len()..range.end)
     }
 
+    /// Notes what stands where nothing is read.
+    fn pass_over(&mut self, range: Range<usize>) {
+        let text = self.trimmed_start(&range);
+        self.passed_over
+            .extend(text.map(|text| self.trimmed_end(text)));
+    }
+
     fn trimmed_end(&self, range: Range<usize>) -> Range<usize> {
         let text = self.source[range.clone()].trim_end();
         range.start..range.start + text.len()
@@ -173,11 +185,13 @@ impl<'s> Reader<'_, 's> {
         }
         let span = text.start + 1..text.start + close;
         let name = &self.source[span.clone()];
-        if let Some(mark) = written[close + 1..].find(['#', ';']) {
-            let inline = self.trimmed_end(span.end + 1 + mark..text.end);
+        let after = span.end + 1;
+        let mark = written[close + 1..].find(['#', ';']);
+        if let Some(mark) = mark {
+            let inline = self.trimmed_end(after + mark..text.end);
             self.inline = Some(inline);
         }
-        let after = span.end + 1;
+        self.pass_over(after..mark.map_or(text.end, |mark| after + mark));
         self.add(Some(root), Kind::Scalar, Style::Plain, name, span)?;
         let section = self.add(Some(root), Kind::Mapping, Style::Block, "", after..after)?;
         self.builder.node(section).head = self.comment(line);
@@ -185,7 +199,10 @@ impl<'s> Reader<'_, 's> {
     }
 
     /// The key's name, where it is written, and where its value begins.
-    fn key_name(&self, text: &Range<usize>) -> Result<(&'s str, Range<usize>, usize), ParseError> {
+    fn key_name(
+        &mut self,
+        text: &Range<usize>,
+    ) -> Result<(&'s str, Range<usize>, usize), ParseError> {
         let line = &self.source[text.clone()];
         let no_delimiter = || {
             let reason = "the line has no '='; every line is key = value, a comment that begins \
@@ -218,6 +235,7 @@ impl<'s> Reader<'_, 's> {
         let after = close + inside;
         let delimiter = line[after..].find(['=', ':']).ok_or_else(no_delimiter)?;
         let span = text.start..text.start + after;
+        self.pass_over(span.end..span.end + delimiter);
         Ok((name, span, text.start + after + delimiter + 1))
     }
 
@@ -262,12 +280,13 @@ impl<'s> Reader<'_, 's> {
         let style = Style::Literal;
         if let Some(close) = self.source[inside..text.end].rfind(quote) {
             let span = text.start..inside + close + quote.len();
-            let rest = &self.source[span.end..text.end];
-            if let Some(mark) = rest.find(['#', ';']) {
+            let mark = self.source[span.end..text.end].find(['#', ';']);
+            if let Some(mark) = mark {
                 // ini.v1 drops it.
                 let comment = self.trimmed_end(span.end + mark..text.end);
                 self.unattached.push(Comment::at(comment));
             }
+            self.pass_over(span.end..mark.map_or(text.end, |mark| span.end + mark));
             let text = Cow::Borrowed(&self.source[inside..inside + close]);
             return Ok(Written { text, style, span });
         }
@@ -281,9 +300,11 @@ impl<'s> Reader<'_, 's> {
             }
             let close = line.start + close;
             let span = text.start..close + quote.len();
-            if let Some(mark) = self.source[close..line.end].find(['#', ';']) {
-                self.inline = Some(self.trimmed_end(close + mark..line.end));
+            let mark = self.source[span.end..line.end].find(['#', ';']);
+            if let Some(mark) = mark {
+                self.inline = Some(self.trimmed_end(span.end + mark..line.end));
             }
+            self.pass_over(span.end..mark.map_or(line.end, |mark| span.end + mark));
             let text = Cow::Borrowed(&self.source[inside..close]);
             return Ok(Written { text, style, span });
         }

@@ -84,6 +84,7 @@ impl<'s> Composer<'_, 's> {
             documents,
             limits: self.limits.clone(),
             unattached,
+            passed_over: Vec::new(),
         })
     }
 
