@@ -18,7 +18,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
-use crate::message::cleaned;
+use crate::message::code;
 use crate::rest::{Answer, LazyRest, RestError, form_body};
 
 #[path = "azure_credentials.rs"]
@@ -27,6 +27,9 @@ use credentials::{Certificate, Missing};
 
 const AUTHORITY: &str = "https://login.microsoftonline.com";
 const IMDS: &str = "http://169.254.169.254";
+
+/// So many tokens are kept.
+const MOST_TOKENS: usize = 64;
 
 /// A token is asked for again so long before it ends.
 const EARLY: Duration = Duration::from_secs(300);
@@ -110,7 +113,7 @@ pub enum AzureLoginError {
         server: String,
         /// The HTTP status.
         status: u16,
-        /// Its words.
+        /// Its error codes, and what to do.
         detail: String,
     },
     /// A login server did not answer.
@@ -229,6 +232,10 @@ impl AzureLogin {
             return Ok(Arc::clone(&token.value));
         }
         let token = self.chain(asked).await?;
+        // Vaults say which tenant and resource: their names must not fill the memory.
+        if tokens.len() >= MOST_TOKENS {
+            tokens.clear();
+        }
         let value = Arc::clone(&token.value);
         tokens.insert(place, token);
         Ok(value)
@@ -562,14 +569,37 @@ fn success(credential: &'static str, answer: Answer) -> Result<Answer, AzureLogi
         return Ok(answer);
     }
     let text: Value = serde_json::from_slice(answer.body.expose()).unwrap_or_default();
-    let detail = match (text["error"].as_str(), text["error_description"].as_str()) {
-        (Some(code), Some(words)) => format!("{code}: {words}"),
-        (Some(code), None) => code.to_owned(),
-        _ => "no reason given".to_owned(),
+    // The description begins with a code of Entra's own.
+    let described = text["error_description"].as_str().unwrap_or_default();
+    let described = described.split([':', ' ']).next().unwrap_or_default();
+    let described = code(described).filter(|code| code.starts_with("AADSTS"));
+    let codes: Vec<&str> = text["error"]
+        .as_str()
+        .and_then(code)
+        .into_iter()
+        .chain(described)
+        .collect();
+    let advice = match described {
+        Some("AADSTS7000215") => "; the client secret is wrong",
+        Some("AADSTS7000222") => "; the client secret has ended",
+        Some("AADSTS700016") => "; the tenant has no such client",
+        Some("AADSTS90002") => "; there is no such tenant",
+        Some("AADSTS700027" | "AADSTS700024") => {
+            "; the certificate or token is not one of this client, or this machine's clock is wrong"
+        }
+        Some("AADSTS70021") => {
+            "; no federated credential of this client has that issuer, subject and audience"
+        }
+        Some(_) => "; https://login.microsoftonline.com/error says what the code means",
+        None => "",
+    };
+    let detail = match codes.is_empty() {
+        true => "no reason given".to_owned(),
+        false => format!("{}{advice}", codes.join(": ")),
     };
     Err(AzureLoginError::Refused {
         credential,
-        detail: cleaned(&detail),
+        detail,
         status: answer.status,
         server: answer.server,
     })

@@ -131,11 +131,12 @@ impl AzureKv {
         let url = self.url(&[name, ""])?;
         let answer = self.call(&Method::GET, &url, None, "").await?;
         let bundle: Bundle = answer.json("a key.kid")?;
-        let version = bundle.key.kid.rsplit('/').next().unwrap_or_default();
-        let whole = version.bytes().all(|b| b.is_ascii_alphanumeric());
-        match whole && !version.is_empty() && bundle.key.kid.contains("/keys/") {
-            true => Ok(version.to_owned()),
-            false => Err(answer.malformed("its key.kid names no version").into()),
+        match self.version_of(&bundle.key.kid, name) {
+            Some(version) => Ok(version),
+            None => {
+                let what = "its key.kid names no version of the key that was asked for";
+                Err(answer.malformed(what).into())
+            }
         }
     }
 
@@ -182,13 +183,33 @@ impl AzureKv {
     ) -> Result<(Answer, SecretString), AzureKvError> {
         #[derive(Deserialize)]
         struct Done {
+            kid: String,
             value: String,
         }
         let url = self.url(&[name, version, verb])?;
         let body = json_body(&[("alg", ALGORITHM), ("value", value)]);
         let answer = self.call(&Method::POST, &url, Some(&body), value).await?;
-        let done: Done = answer.json("a value")?;
-        Ok((answer, SecretString::new(done.value)))
+        let done: Done = answer.json("a kid and a value")?;
+        let value = SecretString::new(done.value);
+        let used = self.version_of(&done.kid, name);
+        if used.is_none_or(|used| !version.is_empty() && used != version) {
+            let what = "its kid names another key than the one that was asked";
+            return Err(answer.malformed(what).into());
+        }
+        Ok((answer, value))
+    }
+
+    /// Returns the version in the identifier of a key, if it is that key of this vault.
+    fn version_of(&self, kid: &str, name: &str) -> Option<String> {
+        let kid = Url::parse(kid).ok()?;
+        let parts: Vec<&str> = kid.path_segments()?.collect();
+        let ["keys", key, version] = parts[..] else {
+            return None;
+        };
+        let whole = !version.is_empty() && version.bytes().all(|b| b.is_ascii_alphanumeric());
+        let here = kid.host_str() == self.base.host_str();
+        // Names do not differ by case.
+        (whole && here && key.eq_ignore_ascii_case(name)).then(|| version.to_owned())
     }
 
     /// Sends a request with a token; before the first one, asks the vault what the token is for.
@@ -279,14 +300,13 @@ impl AzureKv {
         let header = answer.headers.get(WWW_AUTHENTICATE);
         let header = header.and_then(|value| value.to_str().ok());
         let header = header.ok_or_else(|| missing("there is no WWW-Authenticate header"))?;
-        let asked = challenge(header)
+        let mut asked = challenge(header)
             .ok_or_else(|| missing("its WWW-Authenticate header names no resource"))?;
-        if !is_own_domain(&asked.resource, &self.base) {
-            return Err(AzureKvError::Resource {
-                server,
-                resource: cleaned(&asked.resource),
-            });
-        }
+        // What is asked for is the domain itself, not the server's spelling of it.
+        asked.resource = own_domain(&asked.resource, &self.base).ok_or_else(|| {
+            let resource = cleaned(&asked.resource);
+            AzureKvError::Resource { server, resource }
+        })?;
         Ok(known.insert(asked).clone())
     }
 
@@ -358,21 +378,21 @@ fn parameter<'h>(rest: &'h str, wanted: &str) -> Option<&'h str> {
     Some(value.trim().trim_matches('"'))
 }
 
-/// Whether the resource is the domain that the vault's host lies in, as Azure's libraries check.
-fn is_own_domain(resource: &str, vault: &Url) -> bool {
-    let Ok(resource) = Url::parse(resource) else {
-        return false;
-    };
-    let place = |url: &Url| Some((url.host_str()?.to_owned(), url.port()));
-    match (place(vault), place(&resource)) {
-        (Some((host, port)), Some((domain, other))) => {
-            resource.scheme() == "https"
-                && resource.username().is_empty()
-                && port == other
-                && host.ends_with(&format!(".{domain}"))
-        }
-        _ => false,
-    }
+/// Returns the resource, if it is the domain that the vault's host lies in, as Azure's libraries check,
+/// and nothing else: scheme, host and a port.
+fn own_domain(resource: &str, vault: &Url) -> Option<String> {
+    let resource = Url::parse(resource).ok()?;
+    let domain = resource.host_str()?;
+    let bare = resource.scheme() == "https"
+        && resource.username().is_empty()
+        && resource.password().is_none()
+        && matches!(resource.path(), "" | "/")
+        && resource.query().is_none()
+        && resource.fragment().is_none();
+    let above = vault.host_str()?.ends_with(&format!(".{domain}"));
+    // A top-level domain is nobody's own.
+    let own = bare && above && domain.contains('.') && vault.port() == resource.port();
+    own.then(|| resource.origin().ascii_serialization())
 }
 
 fn request(http: &Client, method: &Method, url: &Url) -> RequestBuilder {
@@ -447,6 +467,26 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_names_a_version_of_the_key() {
+        let kv = vault("https://v.vault.azure.net");
+        let version = |kid: &str| kv.version_of(kid, "sops");
+        let right = version("https://v.vault.azure.net/keys/SOPS/a1");
+        assert_eq!(right.as_deref(), Some("a1"));
+        for kid in [
+            "",
+            "https://w.vault.azure.net/keys/sops/a1",
+            "https://v.vault.azure.net/keys/other/a1",
+            "https://v.vault.azure.net/secrets/sops/a1",
+            "https://v.vault.azure.net/keys/sops",
+            "https://v.vault.azure.net/keys/sops/",
+            "https://v.vault.azure.net/keys/sops/a1/x",
+            "https://v.vault.azure.net/keys/sops/a%2F",
+        ] {
+            assert_eq!(version(kid), None, "{kid}");
+        }
+    }
+
+    #[test]
     fn a_challenge_is_read_in_its_forms() {
         let read = |header: &str| challenge(header).map(|c| (c.tenant, c.resource));
         let expected = Some(("t-1".to_owned(), "https://vault.azure.net".to_owned()));
@@ -473,13 +513,14 @@ mod tests {
     /// vault's domain, and uses it there.
     #[test]
     fn the_resource_is_the_vaults_own_domain() {
-        let fits =
-            |vault: &str, resource: &str| is_own_domain(resource, &Url::parse(vault).unwrap());
-        assert!(fits("https://a.vault.azure.net", "https://vault.azure.net"));
-        assert!(fits(
-            "https://a.vault.azure.net:8443",
-            "https://vault.azure.net:8443"
-        ));
+        let own = |vault: &str, resource: &str| own_domain(resource, &Url::parse(vault).unwrap());
+        for spelling in ["https://vault.azure.net", "HTTPS://VAULT.azure.net:443/"] {
+            let normal = own("https://a.vault.azure.net", spelling);
+            assert_eq!(normal.as_deref(), Some("https://vault.azure.net"));
+        }
+        let with_port = "https://vault.azure.net:8443";
+        let normal = own("https://a.vault.azure.net:8443", with_port);
+        assert_eq!(normal.as_deref(), Some(with_port));
         for (vault, resource) in [
             ("https://a.vault.azure.net", "https://management.azure.com"),
             ("https://vault.azure.net", "https://vault.azure.net"),
@@ -493,8 +534,12 @@ mod tests {
             ("https://a.vault.azure.net", "https://x@vault.azure.net"),
             ("https://a.vault.azure.net", "https://vault.azure.net:1"),
             ("https://a.vault.azure.net", "vault.azure.net"),
+            ("https://a.vault.azure.net", "https://net"),
+            ("https://a.vault.azure.net", "https://vault.azure.net/x"),
+            ("https://a.vault.azure.net", "https://vault.azure.net?x"),
+            ("https://a.vault.azure.net", "https://vault.azure.net#x"),
         ] {
-            assert!(!fits(vault, resource), "{vault} {resource}");
+            assert_eq!(own(vault, resource), None, "{vault} {resource}");
         }
     }
 }

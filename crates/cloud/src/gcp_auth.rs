@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 use crate::jwt::Algorithm;
-use crate::message::cleaned;
+use crate::message::{cleaned, code};
 use crate::rest::{Answer, LazyRest, RestError, form_body};
 
 #[path = "gcp_credentials.rs"]
@@ -116,7 +116,7 @@ pub enum GcpLoginError {
         server: String,
         /// The HTTP status.
         status: u16,
-        /// Its words.
+        /// Its error codes, and what to do.
         detail: String,
     },
     /// A token server did not answer.
@@ -611,20 +611,35 @@ fn success(answer: Answer) -> Result<Answer, GcpLoginError> {
         return Ok(answer);
     }
     let text: Value = serde_json::from_slice(answer.body.expose()).unwrap_or_default();
-    let word = |value: &Value| value.as_str().map(str::to_owned);
-    let words = match &text["error"] {
-        Value::String(code) => match word(&text["error_description"]) {
-            Some(description) => format!("{code}: {description}"),
-            None => code.clone(),
-        },
-        Value::Object(error) => error
-            .get("message")
-            .and_then(word)
-            .unwrap_or_else(|| "no reason given".to_owned()),
-        _ => "no reason given".to_owned(),
+    // RFC 6749 5.2, with a code of Google's own beside it, or `google.rpc.Status`.
+    let codes = [
+        &text["error"],
+        &text["error_subtype"],
+        &text["error"]["status"],
+    ];
+    let codes = codes
+        .into_iter()
+        .filter_map(|value| code(value.as_str()?))
+        .collect::<Vec<_>>();
+    let advice = match codes.first() {
+        Some(&"invalid_grant") => {
+            "; the login has ended or was revoked, or this machine's clock is wrong: log in again \
+             (`gcloud auth application-default login`)"
+        }
+        Some(&"invalid_client" | &"unauthorized_client") => {
+            "; the client of these credentials is not known, or may not log in so"
+        }
+        Some(&"PERMISSION_DENIED") => {
+            "; the account needs roles/iam.serviceAccountTokenCreator on the one that it acts as"
+        }
+        _ => "",
+    };
+    let codes = match codes.is_empty() {
+        true => "no reason given".to_owned(),
+        false => codes.join(": "),
     };
     Err(GcpLoginError::Refused {
-        detail: cleaned(&words),
+        detail: format!("{codes}{advice}"),
         status: answer.status,
         server: answer.server,
     })

@@ -100,33 +100,48 @@ impl GcpKms {
     /// Encrypts `plain` with the key of this name, and returns standard base64.
     pub async fn encrypt(&self, name: &str, plain: &[u8]) -> Result<String, GcpKmsError> {
         #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
         struct Encrypted {
+            #[serde(default)]
+            name: String,
             ciphertext: String,
+            ciphertext_crc32c: Option<Checksum>,
         }
         let plain = Zeroizing::new(STANDARD.encode(plain));
         let answer = self.call(name, "encrypt", "plaintext", &plain).await?;
         let encrypted: Encrypted = answer.json("a ciphertext")?;
-        match STANDARD.decode(&encrypted.ciphertext) {
-            Ok(bytes) if !bytes.is_empty() => Ok(encrypted.ciphertext),
-            _ => Err(answer.malformed("its ciphertext is not base64").into()),
+        // The version of a key is the one that it has at the moment.
+        if !is_version_of(&encrypted.name, name) {
+            let what = "it was encrypted with another key than the one that was asked";
+            return Err(answer.malformed(what).into());
         }
+        let bytes = STANDARD.decode(&encrypted.ciphertext).unwrap_or_default();
+        if bytes.is_empty() {
+            return Err(answer.malformed("its ciphertext is not base64").into());
+        }
+        check(&answer, encrypted.ciphertext_crc32c.as_ref(), &bytes)?;
+        Ok(encrypted.ciphertext)
     }
 
     /// Decrypts what [`Self::encrypt`] returned.
     pub async fn decrypt(&self, name: &str, encrypted: &str) -> Result<SecretBytes, GcpKmsError> {
         #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
         struct Decrypted {
             // Left out by proto3 when it is empty.
             #[serde(default)]
             plaintext: String,
+            plaintext_crc32c: Option<Checksum>,
         }
         let answer = self.call(name, "decrypt", "ciphertext", encrypted).await?;
         let decrypted: Decrypted = answer.json("a plaintext")?;
         let plain = SecretString::new(decrypted.plaintext);
-        STANDARD
+        let plain = STANDARD
             .decode(plain.expose())
             .map(SecretBytes::new)
-            .map_err(|_| answer.malformed("its plaintext is not base64").into())
+            .map_err(|_| answer.malformed("its plaintext is not base64"))?;
+        check(&answer, decrypted.plaintext_crc32c.as_ref(), plain.expose())?;
+        Ok(plain)
     }
 
     async fn call(
@@ -195,6 +210,52 @@ impl fmt::Debug for GcpKms {
             .field("base", &shown_url(&self.base))
             .finish_non_exhaustive()
     }
+}
+
+/// Returns whether this is the name of a version of the key. A project has a number and an id, and the
+/// answer may have the other one of the two.
+fn is_version_of(version: &str, key: &str) -> bool {
+    let (version, key): (Vec<&str>, Vec<&str>) =
+        (version.split('/').collect(), key.split('/').collect());
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    version.len() == 10
+        && version[8] == "cryptoKeyVersions"
+        && !version[9].is_empty()
+        && version[2..8] == key[2..]
+        && version[0] == key[0]
+        && (version[1] == key[1] || is_number(version[1]) != is_number(key[1]))
+}
+
+/// A checksum as proto3 writes 64 bits into JSON: a text, or a number.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Checksum {
+    Text(String),
+    Number(i64),
+}
+
+/// Checks the data of an answer where it has a checksum, as Google asks of its clients
+/// (cloud.google.com/kms/docs/data-integrity-guidelines).
+fn check(answer: &Answer, checksum: Option<&Checksum>, data: &[u8]) -> Result<(), RestError> {
+    let found = i64::from(crc32c(data));
+    let fits = match checksum {
+        None => true,
+        Some(Checksum::Text(text)) => text.parse() == Ok(found),
+        Some(Checksum::Number(number)) => *number == found,
+    };
+    match fits {
+        true => Ok(()),
+        false => Err(answer.malformed("its data do not fit their checksum (CRC32C)")),
+    }
+}
+
+/// CRC-32C (RFC 3720 12.1), bit by bit: what is summed up has a few hundred bytes.
+fn crc32c(data: &[u8]) -> u32 {
+    const POLYNOMIAL: u32 = 0x82f6_3b78;
+    let step = |sum: u32, _| (sum >> 1) ^ (POLYNOMIAL & (sum & 1).wrapping_neg());
+    !data
+        .iter()
+        .fold(!0, |sum, byte| (0..8).fold(sum ^ u32::from(*byte), step))
 }
 
 /// The words of `google.rpc.Status`.
@@ -276,6 +337,34 @@ mod tests {
                 matches!(url("http://h", name), Err(GcpKmsError::Name(_))),
                 "{name}"
             );
+        }
+    }
+
+    /// The vectors of RFC 3720 B.4.
+    #[test]
+    fn checksums_are_those_of_the_rfc() {
+        assert_eq!(crc32c(&[0; 32]), 0x8a91_36aa);
+        assert_eq!(crc32c(&[0xff; 32]), 0x62a8_ab43);
+        assert_eq!(crc32c(&(0..32).collect::<Vec<u8>>()), 0x46dd_794e);
+        assert_eq!(crc32c(b"123456789"), 0xe306_9283);
+        assert_eq!(crc32c(b""), 0);
+    }
+
+    #[test]
+    fn an_answer_names_a_version_of_the_key() {
+        let version = |key: &str| format!("{key}/cryptoKeyVersions/3");
+        assert!(is_version_of(&version(NAME), NAME));
+        assert!(is_version_of(&version(&NAME.replace("/p/", "/42/")), NAME));
+        for other in [
+            String::new(),
+            NAME.to_owned(),
+            version(&NAME.replace("/p/", "/q/")),
+            version(&NAME.replace("/r/", "/s/")),
+            version(&format!("{NAME}2")),
+            format!("{NAME}/cryptoKeyVersions/"),
+            format!("{NAME}/cryptoKeyVersions/3/x"),
+        ] {
+            assert!(!is_version_of(&other, NAME), "{other}");
         }
     }
 

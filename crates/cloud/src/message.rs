@@ -28,6 +28,18 @@ pub(crate) fn root_cause(error: &dyn Error) -> String {
     cleaned(&deepest.to_string())
 }
 
+/// Returns an error code of a login server, such as `invalid_grant` (RFC 6749 5.2); `None` for a text that
+/// is none. Its other words are not repeated: it got secrets, and may give them back.
+#[cfg(any(feature = "gcp-kms", feature = "azure-kv"))]
+pub(crate) fn code(text: &str) -> Option<&str> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+    (!text.is_empty() && text.len() <= LONGEST_CODE && text.chars().all(fits)).then_some(text)
+}
+
+/// Longer than any code that is documented, and shorter than a key or token.
+#[cfg(any(feature = "gcp-kms", feature = "azure-kv"))]
+const LONGEST_CODE: usize = 32;
+
 /// Cuts `RequestId: X`, `request id: X` and the like out of a line.
 fn without_request_ids(line: &str) -> String {
     let mut rest = line.to_owned();
@@ -65,6 +77,17 @@ mod tests {
             "denied (Service: S"
         );
         assert_eq!(cleaned("request id:"), "");
+    }
+
+    #[cfg(any(feature = "gcp-kms", feature = "azure-kv"))]
+    #[test]
+    fn a_code_is_one_short_word() {
+        for text in ["invalid_grant", "PERMISSION_DENIED", "AADSTS7000215"] {
+            assert_eq!(code(text), Some(text));
+        }
+        for text in ["", "two words", "a\nb", "refresh/1", &"x".repeat(33)] {
+            assert_eq!(code(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use reqwest::header::HeaderMap;
 use reqwest::{Client, RequestBuilder, Response, Url};
 use selkie_secret::SecretBytes;
 use serde::Deserialize;
+use tokio::time::Instant;
 
 use crate::message::root_cause;
 
@@ -77,7 +78,7 @@ impl RestError {
 /// How a server is reached.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Reach<'a> {
-    /// The time limit of one attempt, connecting included.
+    /// The time limit of a request, connecting and further attempts included.
     pub(crate) timeout: Duration,
     /// The server's name and the only addresses that it is sought at (see [`crate::endpoint`]).
     pub(crate) pinned: Option<(&'a str, &'a [SocketAddr])>,
@@ -165,20 +166,25 @@ impl Rest {
         })
     }
 
-    /// Sends a request, and again after a server error (5xx), and returns the last answer.
+    /// Sends a request, and again after a server error (5xx), and returns the last answer. The time limit
+    /// is one for all attempts together.
     pub(crate) async fn send(
         &self,
         url: &Url,
         request: impl Fn(&Client) -> RequestBuilder,
     ) -> Result<Answer, RestError> {
+        let wait = WAIT.min(self.timeout / 4);
+        let end = Instant::now() + self.timeout;
         let mut left = RETRIES;
         loop {
-            let answer = self.send_once(url, request(&self.http)).await?;
-            if answer.status < 500 || left == 0 {
+            let attempt = self.send_once(url, request(&self.http));
+            let answer = tokio::time::timeout_at(end, attempt).await;
+            let answer = answer.map_err(|_| self.timed_out(origin(url)))??;
+            if answer.status < 500 || left == 0 || Instant::now() + wait >= end {
                 return Ok(answer);
             }
             left -= 1;
-            tokio::time::sleep(WAIT).await;
+            tokio::time::sleep(wait).await;
         }
     }
 
@@ -211,13 +217,17 @@ impl Rest {
         })
     }
 
+    fn timed_out(&self, server: String) -> RestError {
+        RestError::Timeout {
+            server,
+            seconds: self.timeout.as_secs(),
+        }
+    }
+
     fn failed(&self, server: &str, error: &reqwest::Error) -> RestError {
         let server = server.to_owned();
         if error.is_timeout() {
-            return RestError::Timeout {
-                server,
-                seconds: self.timeout.as_secs(),
-            };
+            return self.timed_out(server);
         }
         let cause = root_cause(error);
         match error.is_builder() {
@@ -349,6 +359,43 @@ mod tests {
         for part in ["a", "...", "a.b", "a%2e", "\u{e9}", ""] {
             assert!(is_segment(part), "{part:?}");
         }
+    }
+
+    /// A server that fails slowly costs the time limit once, not once for each attempt.
+    #[tokio::test]
+    async fn the_time_limit_is_one_for_all_attempts() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = Url::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
+        let server = tokio::spawn(async move {
+            let mut seen = 0;
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                seen += 1;
+                let _ = stream.read(&mut [0; 1024]).await;
+                tokio::time::sleep(Duration::from_millis(600)).await;
+                let answer = b"HTTP/1.1 503 x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+                let _ = stream.write_all(answer).await;
+                assert!(seen < 4);
+            }
+        });
+        let reach = Reach {
+            timeout: Duration::from_secs(1),
+            pinned: None,
+            direct: true,
+        };
+        let began = Instant::now();
+        let answer = Rest::new(reach)
+            .unwrap()
+            .send(&url, |http| http.get(url.clone()))
+            .await;
+        assert!(
+            began.elapsed() < Duration::from_millis(1500),
+            "{:?}",
+            began.elapsed()
+        );
+        assert!(matches!(answer, Err(RestError::Timeout { seconds: 1, .. })));
+        server.abort();
     }
 
     #[test]

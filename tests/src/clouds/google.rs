@@ -194,8 +194,9 @@ impl Google {
         match verb {
             "encrypt" => match field("plaintext") {
                 Some(plain) => {
+                    let version = format!("{name}/cryptoKeyVersions/1");
                     let sealed = STANDARD.encode(self.seal(name, &plain));
-                    Answer::json(200, &json!({"name": name, "ciphertext": sealed}))
+                    Answer::json(200, &json!({"name": version, "ciphertext": sealed}))
                 }
                 None => status(400, "INVALID_ARGUMENT", "The plaintext is not base64."),
             },

@@ -64,12 +64,38 @@ fn each_refusal_names_its_cause() -> Result<()> {
     for (status, body, words) in [
         (200, "<html>", "no JSON with a plaintext"),
         (200, r#"{"plaintext": "%"}"#, "not base64"),
+        (
+            200,
+            r#"{"plaintext": "AAAA", "plaintextCrc32c": "1"}"#,
+            "do not fit their checksum",
+        ),
+        (
+            200,
+            r#"{"plaintext": "AAAA", "plaintextCrc32c": 1}"#,
+            "do not fit their checksum",
+        ),
         (302, "", "refused (302)"),
         (400, "canary <html>", "something else than Cloud KMS"),
     ] {
         clouds.answer(":decrypt", status, body);
         let text = work.refused("file.yaml")?;
         ensure!(text.contains(words) && !text.contains("canary"), "{text}");
+        clouds.as_usual();
+    }
+    // The checksum of `123456789`: the answer is taken, though it is no data key.
+    let right = r#"{"plaintext": "MTIzNDU2Nzg5", "plaintextCrc32c": "3808858755"}"#;
+    clouds.answer(":decrypt", 200, right);
+    let text = work.refused("file.yaml")?;
+    ensure!(!text.contains("checksum"), "{text}");
+    clouds.as_usual();
+    for name in [
+        KMS_KEY.to_owned(),
+        format!("{KMS_KEY}2/cryptoKeyVersions/1"),
+    ] {
+        let body = format!(r#"{{"name": "{name}", "ciphertext": "AAAA"}}"#);
+        clouds.answer(":encrypt", 200, &body);
+        let text = unwrapped(&work, KMS_KEY)?;
+        ensure!(text.contains("another key than the one"), "{text}");
         clouds.as_usual();
     }
     Ok(())
@@ -134,6 +160,16 @@ fn credentials_that_are_refused_or_missing() -> Result<()> {
         text.contains("oauth2.googleapis.com gave no token (400): invalid_grant"),
         "{text}"
     );
+    ensure!(text.contains("log in again"), "{text}");
+    // A server that gives back what it got.
+    let echo = r#"{"error": "invalid_grant", "error_description": "bad client-secret and refresh/revoked"}"#;
+    clouds.answer("/token", 400, echo);
+    let text = unwrapped(&work, KMS_KEY)?;
+    ensure!(
+        text.contains("invalid_grant") && !text.contains("bad "),
+        "{text}"
+    );
+    clouds.as_usual();
     let absent = behind(
         &clouds,
         &[("GOOGLE_APPLICATION_CREDENTIALS", "/absent.json")],
