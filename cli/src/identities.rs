@@ -22,6 +22,8 @@ pub(crate) struct Identities {
     ssh_places: Vec<(String, PathBuf)>,
     commands: Vec<KeyCommand>,
     prompt: Arc<dyn Prompt>,
+    /// Whether the recipient that an entry names decides which identity opens it.
+    named_only: bool,
 }
 
 /// A command that prints an identity.
@@ -35,8 +37,15 @@ struct KeyCommand {
 
 impl Identities {
     /// Reads every place but SSH keys and commands, which are looked at only when they are needed.
-    pub(crate) fn collect(environment: &Environment, prompt: &Arc<dyn Prompt>) -> Self {
-        let mut keys = AgeIdentities::new(Arc::clone(prompt));
+    ///
+    /// `named_only`: only the identity of the recipient that an entry names may open it, for entries of
+    /// those who were granted that one key.
+    pub(crate) fn collect(
+        environment: &Environment,
+        prompt: &Arc<dyn Prompt>,
+        named_only: bool,
+    ) -> Self {
+        let mut keys = pool(prompt, named_only);
         let mut add = |name: String, content| {
             keys.add(IdentitySource {
                 name,
@@ -63,6 +72,7 @@ impl Identities {
             ssh_places: ssh_places(environment),
             commands: commands(environment),
             prompt: Arc::clone(prompt),
+            named_only,
         }
     }
 
@@ -100,7 +110,7 @@ impl Identities {
 
     fn ssh(&self) -> &AgeIdentities {
         self.ssh.get_or_init(|| {
-            let mut pool = AgeIdentities::new(Arc::clone(&self.prompt));
+            let mut pool = pool(&self.prompt, self.named_only);
             for (name, path) in &self.ssh_places {
                 pool.add(IdentitySource {
                     name: name.clone(),
@@ -115,18 +125,27 @@ impl Identities {
 
 impl KeyCommand {
     /// Asks the command for the identity of one recipient (sops 3.12 and later tell it which).
-    fn ask(&self, recipient: &str, prompt: &Arc<dyn Prompt>) -> Arc<AgeIdentities> {
+    fn ask(
+        &self,
+        recipient: &str,
+        prompt: &Arc<dyn Prompt>,
+        named_only: bool,
+    ) -> Arc<AgeIdentities> {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, known)) = asked.iter().find(|(known, _)| known == recipient) {
             return Arc::clone(known);
         }
-        let mut given = AgeIdentities::new(Arc::clone(prompt));
+        let mut given = pool(prompt, named_only);
         given.add(IdentitySource {
             name: self.variable.to_owned(),
             content: output_of(&self.command, ("SOPS_AGE_RECIPIENT", recipient)),
             form: self.form,
         });
         let given = Arc::new(given);
+        // A key service is asked for whatever its clients name.
+        if asked.len() >= MOST_REMEMBERED {
+            asked.remove(0);
+        }
         asked.push((recipient.to_owned(), Arc::clone(&given)));
         given
     }
@@ -159,7 +178,8 @@ impl DataKeySource for Identities {
         });
         for command in &self.commands {
             next(&mut result, &|| {
-                command.ask(recipient, &self.prompt).unwrap_key(entry)
+                let given = command.ask(recipient, &self.prompt, self.named_only);
+                given.unwrap_key(entry)
             });
         }
         next(&mut result, &|| {
@@ -171,6 +191,17 @@ impl DataKeySource for Identities {
         result
     }
 }
+
+fn pool(prompt: &Arc<dyn Prompt>, named_only: bool) -> AgeIdentities {
+    let pool = AgeIdentities::new(Arc::clone(prompt));
+    match named_only {
+        true => pool.named_only(),
+        false => pool,
+    }
+}
+
+/// So many recipients' identities a command is not asked for again.
+const MOST_REMEMBERED: usize = 64;
 
 /// The SSH keys, by what the user calls them: the one that is named, and the usual ones if they
 /// exist (sops-format.md 9.3, sources 1 and 3).

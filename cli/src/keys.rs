@@ -11,7 +11,7 @@ use selkie_keys::azure_kv::AzureKv;
 #[cfg(feature = "gcp-kms")]
 use selkie_keys::gcp_kms::GcpKms;
 use selkie_keys::hckms::HuaweiKms;
-use selkie_keys::pgp::{Gpg, GpgSettings};
+use selkie_keys::pgp::{Gpg, GpgSettings, NamedKey};
 use selkie_keys::prompt::Prompt;
 use selkie_keys::service::{EachInTurn, RemoteKeys};
 use selkie_keys::vault_transit::VaultTransit;
@@ -126,6 +126,8 @@ struct Local {
     gcp_kms: Remembered<GcpKms>,
     #[cfg(feature = "azure-kv")]
     azure_kv: Remembered<AzureKv>,
+    /// OpenPGP where the key that an entry names, and no other, may open it.
+    named_pgp: Option<NamedKey>,
     /// Whether each distinct wrapped key is unwrapped once.
     remembers: bool,
 }
@@ -136,16 +138,18 @@ impl Keys {
         Self::with(environment, clients, true)
     }
 
-    /// As [`Self::collect`], for a process that lives long: services over the network are asked
-    /// each time, so that no data key stays in memory and a right that was taken away is gone.
-    pub(crate) fn forgetful(environment: &Environment, clients: &Arc<Clients>) -> Self {
+    /// As [`Self::collect`], for a process that does it for others and lives long: the key that an entry
+    /// names opens it or none, as that one was granted. Services over the network are asked each time, so
+    /// that no data key stays in memory and a right that was taken away is gone.
+    pub(crate) fn for_others(environment: &Environment, clients: &Arc<Clients>) -> Self {
         Self::with(environment, clients, false)
     }
 
     fn with(environment: &Environment, clients: &Arc<Clients>, remembers: bool) -> Self {
         let services = &clients.services;
         let local = services.local.then(|| Local {
-            identities: Identities::collect(environment, &clients.prompt),
+            identities: Identities::collect(environment, &clients.prompt, !remembers),
+            named_pgp: (!remembers).then(|| NamedKey(Arc::clone(&clients.gpg))),
             clients: Arc::clone(clients),
             aws_kms: Remembered::new(&services.aws_kms),
             vault: Remembered::new(&services.vault),
@@ -195,9 +199,13 @@ impl Keys {
 
 impl Local {
     fn sources(&self) -> KeySources<'_> {
+        let pgp: &(dyn DataKeySource + Sync) = match &self.named_pgp {
+            Some(named) => named,
+            None => self.clients.gpg.as_ref(),
+        };
         let sources = KeySources::default()
             .with(KeyKind::Age, &self.identities)
-            .with(KeyKind::Pgp, self.clients.gpg.as_ref())
+            .with(KeyKind::Pgp, pgp)
             .with(KeyKind::Kms, self.each(&self.aws_kms))
             .with(KeyKind::HcVault, self.each(&self.vault))
             .with(KeyKind::Hckms, &HuaweiKms);

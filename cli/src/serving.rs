@@ -46,7 +46,7 @@ impl Holder {
     /// Grants all and says nothing, until its fields say otherwise.
     pub(crate) fn new(environment: &Environment, clients: &Arc<Clients>) -> Self {
         Self {
-            keys: Keys::forgetful(environment, clients),
+            keys: Keys::for_others(environment, clients),
             clients: Arc::clone(clients),
             ask: None,
             tell: Box::new(|_| {}),

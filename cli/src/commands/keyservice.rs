@@ -29,6 +29,8 @@ use crate::ui::Ui;
 /// Whoever can connect can use every key. The socket is therefore its owner's alone, and --prompt asks
 /// on the terminal before each use. The protocol has no encryption and no passwords: over TCP it is for
 /// this machine's own programs. Other key services are not asked from here.
+///
+/// What a client asks to have decrypted is opened with the key that it names, and with no other.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES, verbatim_doc_comment)]
 pub(crate) struct KeyService {
@@ -50,9 +52,10 @@ Examples:
     selkie keyservice
     SOPS_KEYSERVICE=unix://$XDG_RUNTIME_DIR/selkie/keyservice.sock selkie decrypt secret.yaml
   Lend them to a remote machine, and say yes to each use:
-    selkie keyservice --listen unix:///tmp/lent.sock --prompt
-    ssh -R /tmp/keys.sock:/tmp/lent.sock host
-    SOPS_KEYSERVICE=unix:///tmp/keys.sock sops decrypt secret.yaml
+    selkie keyservice --prompt
+    ssh -R /run/user/1000/keys.sock:$XDG_RUNTIME_DIR/selkie/keyservice.sock host
+    SOPS_KEYSERVICE=unix://$XDG_RUNTIME_DIR/keys.sock sops decrypt secret.yaml
+  There 1000 is the remote user's id: a folder that others write to, as /tmp, is no place for a socket.
 ";
 
 impl KeyService {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use base64::Engine as _;
@@ -15,7 +15,7 @@ use selkie_sops::{
 use tokio::sync::OnceCell;
 use zeroize::Zeroizing;
 
-use crate::network::{Health, Network};
+use crate::network::{self, Health, Network};
 
 /// How KMS is asked.
 #[derive(Debug, Clone, Default)]
@@ -90,10 +90,7 @@ impl AwsKms {
             profile: spec.profile.clone(),
             role: spec.role.clone(),
         };
-        let service = {
-            let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(clients.entry(target.clone()).or_default())
-        };
+        let service = network::place(&self.clients, target.clone());
         if let Some(cause) = service.health.resting(Instant::now()) {
             return Err(Refusal::Resting(cause));
         }

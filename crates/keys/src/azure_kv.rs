@@ -13,7 +13,7 @@ use selkie_cloud::endpoint::{
 use selkie_sops::{DataKeySource, KeyEntry, KeyKind, KeySpec, MasterKey, UnwrapError, WrapError};
 use zeroize::Zeroizing;
 
-use crate::network::{Health, Network};
+use crate::network::{self, Health, Network};
 
 /// The domains below which Microsoft's clouds have their vaults.
 const DOMAINS: [&str; 6] = [
@@ -109,10 +109,7 @@ impl AzureKv {
         address: &str,
         call: impl AsyncFnOnce(&Client) -> Result<T, AzureKvError>,
     ) -> Result<T, Refusal> {
-        let vault = {
-            let mut vaults = self.vaults.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(vaults.entry(address.to_owned()).or_default())
-        };
+        let vault = network::place(&self.vaults, address.to_owned());
         if let Some(cause) = vault.health.resting(Instant::now()) {
             return Err(Refusal::Resting(cause));
         }

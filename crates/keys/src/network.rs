@@ -1,9 +1,11 @@
 //! What the key services over the network share: a runtime that starts when the first one is asked,
 //! and leaving one alone that does not answer.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::hash::Hash;
 use std::io;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Runtime};
@@ -45,6 +47,22 @@ impl fmt::Debug for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Network").finish_non_exhaustive()
     }
+}
+
+/// So many services of one kind are remembered at a time.
+const MOST: usize = 128;
+
+/// Returns the place of a service among those that are remembered. A key service is asked for names that
+/// its clients make up: when there are too many, those that nobody uses at the moment go.
+pub(crate) fn place<K: Eq + Hash, V: Default>(
+    places: &Mutex<HashMap<K, Arc<V>>>,
+    name: K,
+) -> Arc<V> {
+    let mut places = places.lock().unwrap_or_else(PoisonError::into_inner);
+    if places.len() >= MOST && !places.contains_key(&name) {
+        places.retain(|_, place| Arc::strong_count(place) > 1);
+    }
+    Arc::clone(places.entry(name).or_default())
 }
 
 /// So many requests in a row without an answer, and a service is left alone.
@@ -116,6 +134,17 @@ mod tests {
             let answers: Vec<i32> = asked.into_iter().map(|a| a.join().unwrap()).collect();
             assert_eq!(answers, [0, 1, 2, 3, 4, 5, 6, 7]);
         });
+    }
+
+    #[test]
+    fn made_up_names_do_not_fill_the_memory() {
+        let places: Mutex<HashMap<usize, Arc<Health>>> = Mutex::default();
+        let used = place(&places, 0);
+        for name in 1..10 * MOST {
+            place(&places, name);
+        }
+        assert!(places.lock().unwrap().len() <= MOST);
+        assert!(Arc::ptr_eq(&used, &place(&places, 0)));
     }
 
     #[test]

@@ -96,6 +96,19 @@ pub enum GpgError {
     /// The private key is not in the keyring.
     #[error("gpg has no private key for it")]
     NoSecretKey,
+    /// It is for another key than the one that was named.
+    #[error("it is for the key {found}, and not for {named}, which was asked for")]
+    OtherKey {
+        /// The key that was named.
+        named: String,
+        /// The id of the one that it is for.
+        found: String,
+    },
+    /// It does not say which key it is for.
+    #[error(
+        "it does not say which key it is for, so nobody can tell whether that is {0}, which was asked for"
+    )]
+    UnnamedKey(String),
     /// A passphrase is needed, and the agent cannot ask for it.
     #[error(
         "gpg needs a passphrase and cannot ask for it here; \
@@ -169,6 +182,48 @@ impl Gpg {
         }
     }
 
+    /// Decrypts a message that is for this key and for no other, by the key ids that it carries
+    /// (RFC 9580 5.1).
+    pub fn decrypt_named(
+        &self,
+        fingerprint: &str,
+        message: &str,
+    ) -> Result<Zeroizing<Vec<u8>>, GpgError> {
+        let named = printable(fingerprint);
+        let digits = fingerprint.replace(' ', "");
+        let digits = digits.strip_suffix('!').unwrap_or(&digits);
+        let is_hex = digits.len() >= 16 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+        if !is_hex {
+            return Err(GpgError::NoPublicKey(named));
+        }
+        let input = Zeroizing::new(message.as_bytes().to_vec());
+        let listed = ["--batch", "--list-only", "--status-fd", "1", "-d"];
+        let listed = self.run(&listed, input)?;
+        let listed = String::from_utf8_lossy(&listed.output);
+        let ids = listed
+            .lines()
+            .filter_map(|line| line.strip_prefix("[GNUPG:] ENC_TO "))
+            .filter_map(|line| line.split(' ').next());
+        let ids: Vec<&str> = ids.collect();
+        if ids.is_empty() || ids.iter().any(|id| id.bytes().all(|digit| digit == b'0')) {
+            return Err(GpgError::UnnamedKey(named));
+        }
+        let own = ["--batch", "--with-colons", "--list-keys", "--", digits];
+        let own = self.run(&own, Zeroizing::default())?;
+        if !own.status.success() {
+            return Err(GpgError::NoPublicKey(named));
+        }
+        let own = String::from_utf8_lossy(&own.output);
+        let own: Vec<&str> = own.lines().filter_map(key_id).collect();
+        match ids.into_iter().find(|id| !own.contains(id)) {
+            None => self.decrypt(message),
+            Some(id) => Err(GpgError::OtherKey {
+                named,
+                found: printable(id),
+            }),
+        }
+    }
+
     fn run(&self, arguments: &[&str], input: Zeroizing<Vec<u8>>) -> Result<Finished, GpgError> {
         let program = &self.settings.program;
         let mut command = Command::new(program);
@@ -229,6 +284,13 @@ impl Gpg {
             pause = (pause * 2).min(Duration::from_millis(20));
         }
     }
+}
+
+/// Returns the id in a line about a key or subkey (GnuPG's doc/DETAILS: field 5).
+fn key_id(line: &str) -> Option<&str> {
+    let mut fields = line.split(':');
+    let is_key = matches!(fields.next(), Some("pub" | "sub"));
+    fields.nth(3).filter(|_| is_key)
 }
 
 struct Finished {
@@ -373,6 +435,26 @@ impl DataKeySource for Gpg {
             return Err(UnwrapError::Unsupported(entry.kind));
         }
         self.decrypt(entry.enc()?)
+            .map_err(|error| UnwrapError::Failed(error.to_string()))
+    }
+}
+
+/// gpg for those who were granted one key: it opens what is for the key that an entry names, though
+/// the keyring may have the key that it is really for.
+#[derive(Debug)]
+pub struct NamedKey(pub Arc<Gpg>);
+
+impl DataKeySource for NamedKey {
+    fn fits(&self, entry: &KeyEntry) -> bool {
+        self.0.fits(entry)
+    }
+
+    fn unwrap_key(&self, entry: &KeyEntry) -> Result<Zeroizing<Vec<u8>>, UnwrapError> {
+        let KeySpec::Pgp { fingerprint } = KeySpec::of_entry(entry) else {
+            return Err(UnwrapError::Unsupported(entry.kind));
+        };
+        self.0
+            .decrypt_named(&fingerprint, entry.enc()?)
             .map_err(|error| UnwrapError::Failed(error.to_string()))
     }
 }

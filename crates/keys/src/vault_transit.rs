@@ -19,7 +19,7 @@ use selkie_secret::{SecretBytes, SecretString};
 use selkie_sops::{DataKeySource, KeyEntry, KeyKind, KeySpec, MasterKey, UnwrapError, WrapError};
 use zeroize::Zeroizing;
 
-use crate::network::{Health, Network};
+use crate::network::{self, Health, Network};
 
 /// How Vault is asked, and which servers may be: what the user's environment says.
 #[derive(Debug, Default)]
@@ -141,10 +141,7 @@ impl VaultTransit {
         address: &str,
         call: impl AsyncFnOnce(&VaultClient) -> Result<T, VaultError>,
     ) -> Result<T, TransitError> {
-        let server = {
-            let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(servers.entry(address.to_owned()).or_default())
-        };
+        let server = network::place(&self.servers, address.to_owned());
         if let Some(cause) = server.health.resting(Instant::now()) {
             return Err(TransitError::Resting(cause));
         }

@@ -10,7 +10,7 @@ use compat::openbao::OpenBao;
 use compat::program::Program;
 use serde_json::json;
 
-use crate::bed::{Bed, On, Who, succeeded};
+use crate::bed::{Bed, On, Who, succeeded, words};
 
 /// Who asks whom.
 const PAIRS: [(Who, Who); 3] = [
@@ -104,9 +104,15 @@ fn pgp() -> Result<()> {
         .args(["--batch", "--import"])
         .arg(&key)
         .ok()?;
+    let other = Path::new(env!("CARGO_MANIFEST_DIR")).join("../keys-example/pgp-protected.asc");
+    settled(Program::new(tool("gpg")?))
+        .args(["--batch", "--import"])
+        .arg(&other)
+        .ok()?;
     bed.server_variables
         .push(("GNUPGHOME".to_owned(), keyring.display().to_string()));
     let asked = || -> Result<()> {
+        another_key_is_not_used(&bed)?;
         for (client, server) in PAIRS {
             let running = bed.start(server, On::Unix)?;
             bed.goes_through(client, &running.address, &["--pgp", PGP])
@@ -122,6 +128,38 @@ fn pgp() -> Result<()> {
     succeeded(program.args(["--kill", "all"]).run()?)?;
     result
 }
+
+/// The attack: a file that names the key that its reader may ask for, around a message for another key
+/// of the same keyring.
+fn another_key_is_not_used(bed: &Bed) -> Result<()> {
+    let running = bed.start(Who::Selkie, On::Unix)?;
+    bed.goes_through(Who::Sops, &running.address, &["--pgp", PGP])?;
+    let file = bed.path("client/file.yaml");
+    let text = fs::read_to_string(&file)?;
+    for (claimed, why) in [
+        (OTHER_PGP, "it is for the key B2AC665A01796B1C, and not for"),
+        (&"0".repeat(40), "gpg has no public key"),
+        ("Selkie", "gpg has no public key Selkie"),
+    ] {
+        fs::write(&file, text.replace(PGP, claimed))?;
+        let service = [
+            "--enable-local-keyservice=false",
+            "--keyservice",
+            &running.address,
+        ];
+        let shut = bed.decrypt(Who::Sops, "file.yaml", &service)?;
+        ensure!(shut.code == Some(128), "{claimed}: {shut:?}");
+        ensure!(
+            words(&shut.stderr).contains(why),
+            "{claimed}: {}",
+            shut.stderr
+        );
+    }
+    end(Who::Selkie, &running.server)
+}
+
+/// The key of pgp-protected.asc.
+const OTHER_PGP: &str = "D27C9BFA5F820C62E462B6874DCB1C6FC34D72B6";
 
 fn end(who: Who, server: &compat::server::Server) -> Result<()> {
     let status = server.terminate(std::time::Duration::from_secs(20))?;

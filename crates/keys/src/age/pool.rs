@@ -54,6 +54,8 @@ pub struct SourceReport {
 pub struct AgeIdentities {
     sources: Vec<Source>,
     prompt: Arc<dyn Prompt>,
+    /// Only identities of the recipient that an entry names are tried.
+    named_only: bool,
 }
 
 struct Source {
@@ -89,7 +91,20 @@ impl AgeIdentities {
         Self {
             sources: Vec::new(),
             prompt,
+            named_only: false,
         }
+    }
+
+    /// Tries only identities of the recipient that an entry names, where the entry comes from
+    /// somebody who was granted the use of that one key: an entry may say one recipient, and be
+    /// wrapped for another.
+    ///
+    /// Which recipients a plugin opens it alone knows; here those with its name in them, and those of
+    /// `tag` and `tagpq`, which stand for keys in hardware.
+    #[must_use]
+    pub fn named_only(mut self) -> Self {
+        self.named_only = true;
+        self
     }
 
     /// Reads the identities of all sources, with nobody to ask.
@@ -233,7 +248,11 @@ impl AgeIdentities {
         }
         let failed = |error: OpenError| UnwrapError::Failed(error.to_string());
         let enc = entry.enc()?;
-        let candidates = self.candidates(entry.field("recipient").unwrap_or_default(), effort);
+        let recipient = entry.field("recipient").unwrap_or_default();
+        let candidates = match self.named_only {
+            true => self.named(recipient, effort),
+            false => self.candidates(recipient, effort),
+        };
         let reader = match open::open(enc.as_bytes(), &candidates) {
             Err(OpenError::NoMatch) => return Err(UnwrapError::NotMine),
             opened => opened.map_err(failed)?,
@@ -277,6 +296,45 @@ impl AgeIdentities {
         }
         ranked.sort_by_key(|(rank, _)| *rank);
         ranked.into_iter().map(|(_, identity)| identity).collect()
+    }
+}
+
+impl AgeIdentities {
+    /// Returns the identities of this recipient; a protected file is asked for last.
+    fn named(&self, recipient: &str, effort: Effort) -> Vec<&dyn Identity> {
+        let asking = effort == Effort::Asking;
+        let recipient = recipient.trim();
+        let mut named: Vec<&dyn Identity> = Vec::new();
+        let mut protected = Vec::new();
+        for held in self.held() {
+            match held {
+                Held::Identities(all) => {
+                    let fits = |(identity, own): &&(AgeIdentity, Option<String>)| match identity
+                        .plugin()
+                    {
+                        None => own.as_deref() == Some(recipient),
+                        Some(name) => {
+                            let of = |name| is_of_plugin(recipient, name);
+                            asking && [name, "tag", "tagpq"].into_iter().any(of)
+                        }
+                    };
+                    let fitting = all.iter().filter(fits);
+                    named.extend(fitting.map(|(identity, _)| identity as &dyn Identity));
+                }
+                Held::Ssh(key) if key.is_locked() && !asking => {}
+                Held::Ssh(key) if key.recipient() == bare(recipient) => named.push(key.as_ref()),
+                Held::Ssh(_) => {}
+                Held::Protected(file) => protected.push(file),
+            }
+        }
+        for file in protected {
+            if file.opened().is_some() || (asking && named.is_empty()) {
+                let all = file.identities().unwrap_or_default().iter();
+                let fitting = all.filter(|one| one.recipient().as_deref() == Some(recipient));
+                named.extend(fitting.map(|identity| identity as &dyn Identity));
+            }
+        }
+        named
     }
 }
 

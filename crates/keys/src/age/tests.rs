@@ -416,3 +416,32 @@ fn sources_are_pooled_and_their_problems_reported() {
         "{shown}"
     );
 }
+
+/// Whoever was granted one key must not have another one used: the recipient of an entry is what its sender says.
+#[test]
+fn only_the_identity_that_is_named_opens_where_that_is_asked_for() {
+    let pool = |named_only: bool| {
+        let pool = AgeIdentities::new(Typist::new(0));
+        let mut pool = if named_only { pool.named_only() } else { pool };
+        pool.add(source("one", SECRET));
+        pool.add(source("two", example!("age.txt")));
+        pool.add(source("protected", example!("age-protected.age")));
+        pool.add(of_form("ssh", example!("ssh_ed25519"), SourceForm::SshKey));
+        pool
+    };
+    let other = example!("age.pub");
+    let ssh = example!("ssh_ed25519.pub");
+    let protected = example!("age-protected.pub");
+    let recipients = [PUBLIC, other.trim(), ssh.trim(), protected.trim()];
+    for wrapped_for in recipients {
+        let enc = wrapped(wrapped_for);
+        let enc = enc.field("enc").unwrap();
+        for claimed in recipients.into_iter().chain([""]) {
+            let entry = entry(claimed, enc);
+            assert!(pool(false).unwrap_key(&entry).is_ok());
+            let opened = pool(true).unwrap_key(&entry);
+            let expected = claimed == wrapped_for;
+            assert_eq!(opened.is_ok(), expected, "{claimed} for {wrapped_for}");
+        }
+    }
+}

@@ -2,10 +2,14 @@
 
 use std::error::Error as _;
 use std::fmt;
+use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use http::Uri;
 use http::uri::PathAndQuery;
+use hyper_util::rt::TokioIo;
 use selkie_sops::{DataKeySource, KeyEntry, KeySpec, UnwrapError};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
@@ -35,6 +39,8 @@ pub struct RemoteKeys {
     address: ServiceAddress,
     limits: ServiceLimits,
     network: Arc<Network>,
+    /// Whose Unix sockets are asked: this process's user's and root's.
+    pub(super) trusted: [u32; 2],
     /// Made when it is first asked; it connects again by itself.
     channel: Mutex<Option<Channel>>,
     health: Health,
@@ -48,11 +54,16 @@ enum RemoteError {
     #[error("{0}")]
     Resting(String),
     #[error("no thread can be started: {0}")]
-    Runtime(std::io::Error),
+    Runtime(io::Error),
     #[error("its address cannot be used: {0}")]
     Address(String),
     #[error("it cannot be reached: {0}")]
     Connect(String),
+    #[error(
+        "its socket belongs to the user with the id {0}; only one of your own or of root is asked, so \
+         nothing was sent"
+    )]
+    Foreign(u32),
     #[error("it gave no answer within {} s", .0.as_secs())]
     Timeout(Duration),
     #[error("it refused: {0}")]
@@ -70,6 +81,7 @@ impl RemoteKeys {
             address,
             limits,
             network: Arc::clone(network),
+            trusted: [rustix::process::geteuid().as_raw(), 0],
             channel: Mutex::default(),
             health: Health::default(),
         }
@@ -85,6 +97,11 @@ impl RemoteKeys {
             }
         });
         wrapped.map_err(|error| self.told(&error))
+    }
+
+    #[cfg(test)]
+    pub(super) fn address(&self) -> &ServiceAddress {
+        &self.address
     }
 
     fn told(&self, error: &RemoteError) -> String {
@@ -113,7 +130,11 @@ impl RemoteKeys {
         });
         let answer = answer.map_err(RemoteError::Runtime)?;
         match &answer {
-            Err(error @ (RemoteError::Connect(_) | RemoteError::Timeout(_))) => {
+            Err(
+                error @ (RemoteError::Connect(_)
+                | RemoteError::Timeout(_)
+                | RemoteError::Foreign(_)),
+            ) => {
                 self.health.failed(&error.to_string(), Instant::now());
             }
             _ => self.health.answered(),
@@ -128,7 +149,8 @@ impl RemoteKeys {
             return Ok(channel.clone());
         }
         let target = match &self.address {
-            ServiceAddress::Unix(path) => format!("unix://{}", path.display()),
+            // The connector knows the path.
+            ServiceAddress::Unix(_) => "http://socket".to_owned(),
             ServiceAddress::Tcp { host, port } if host.contains(':') => {
                 format!("http://[{host}]:{port}")
             }
@@ -140,7 +162,15 @@ impl RemoteKeys {
             .concurrency_limit(AT_A_TIME)
             .connect_timeout(self.limits.connect)
             .timeout(self.limits.answer);
-        Ok(channel.insert(endpoint.connect_lazy()).clone())
+        let made = match &self.address {
+            ServiceAddress::Tcp { .. } => endpoint.connect_lazy(),
+            ServiceAddress::Unix(path) => {
+                let (path, trusted) = (path.clone(), self.trusted);
+                let connect = move |_: Uri| connect(path.clone(), trusted);
+                endpoint.connect_with_connector_lazy(tower::service_fn(connect))
+            }
+        };
+        Ok(channel.insert(made).clone())
     }
 
     fn cause(&self, status: &Status) -> RemoteError {
@@ -155,7 +185,7 @@ impl RemoteKeys {
             Code::Cancelled if words == "Timeout expired" => {
                 RemoteError::Timeout(self.limits.answer)
             }
-            Code::Unavailable => RemoteError::Connect(root_cause(status).unwrap_or(words)),
+            Code::Unavailable => root_cause(status).unwrap_or(RemoteError::Connect(words)),
             Code::PermissionDenied | Code::Unauthenticated => RemoteError::Refused(words),
             Code::Unimplemented => RemoteError::Failed(format!("no such method ({words})")),
             _ => RemoteError::Failed(words),
@@ -179,13 +209,41 @@ async fn call(
     Ok(Zeroizing::new(std::mem::take(&mut answer.data)))
 }
 
-/// Returns the last cause of a failure to connect: the operating system's words.
-fn root_cause(status: &Status) -> Option<String> {
-    let mut cause = status.source()?;
-    while let Some(next) = cause.source() {
-        cause = next;
+/// Why a Unix socket is not spoken to.
+#[derive(Debug, thiserror::Error)]
+enum SocketError {
+    #[error(transparent)]
+    Connect(#[from] io::Error),
+    #[error("it belongs to the user with the id {0}")]
+    Foreign(u32),
+}
+
+/// Connects to a Unix socket. The attack: in a folder that others write to, as /tmp, somebody else
+/// listens under the name first, and gets the data keys that are to be wrapped.
+async fn connect(
+    path: PathBuf,
+    trusted: [u32; 2],
+) -> Result<TokioIo<tokio::net::UnixStream>, SocketError> {
+    let stream = tokio::net::UnixStream::connect(path).await?;
+    let owner = stream.peer_cred()?.uid();
+    match trusted.contains(&owner) {
+        true => Ok(TokioIo::new(stream)),
+        false => Err(SocketError::Foreign(owner)),
     }
-    Some(cause.to_string())
+}
+
+/// Returns why there is no connection, in the operating system's words.
+fn root_cause(status: &Status) -> Option<RemoteError> {
+    let mut cause = status.source()?;
+    loop {
+        if let Some(SocketError::Foreign(owner)) = cause.downcast_ref() {
+            return Some(RemoteError::Foreign(*owner));
+        }
+        match cause.source() {
+            Some(next) => cause = next,
+            None => return Some(RemoteError::Connect(cause.to_string())),
+        }
+    }
 }
 
 impl DataKeySource for RemoteKeys {

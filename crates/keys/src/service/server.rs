@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use futures::stream;
 use selkie_sops::{KeyEntry, KeySpec};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Semaphore;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::body::Body;
 use tonic::transport::Server;
 use tonic::transport::server::Connected;
@@ -30,6 +30,9 @@ const AT_ONCE: usize = 16;
 
 /// So many requests of one connection are taken at once.
 const STREAMS: u32 = 64;
+
+/// So many connections are open at once; more are closed as they come in.
+const CONNECTIONS: usize = 256;
 
 /// A connection that stays idle longer is asked whether it is still there.
 const IDLE: Duration = Duration::from_secs(60);
@@ -112,11 +115,21 @@ async fn run<L, S>(
 where
     S: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
 {
-    let connections = stream::unfold((listener, accept), |(listener, accept)| async move {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let state = (listener, accept, places);
+    let connections = stream::unfold(state, |(listener, accept, places)| async move {
         loop {
             match accept(&listener).await {
-                Ok(connection) => {
-                    return Some((Ok::<_, io::Error>(connection), (listener, accept)));
+                Ok(stream) => {
+                    let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+                        continue;
+                    };
+                    let connection = Counted {
+                        stream,
+                        _place: place,
+                    };
+                    let state = (listener, accept, places);
+                    return Some((Ok::<_, io::Error>(connection), state));
                 }
                 // Too many open files, or a client that has gone: the next one may fare better.
                 Err(_) => tokio::time::sleep(PAUSE).await,
@@ -133,6 +146,48 @@ where
         .serve_with_incoming_shutdown(service, connections, end)
         .await
         .map_err(io::Error::other)
+}
+
+/// A connection, with its place among those that may be open.
+struct Counted<S> {
+    stream: S,
+    _place: OwnedSemaphorePermit,
+}
+
+impl<S: Connected> Connected for Counted<S> {
+    type ConnectInfo = S::ConnectInfo;
+
+    fn connect_info(&self) -> Self::ConnectInfo {
+        self.stream.connect_info()
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
 }
 
 /// The two methods.

@@ -149,6 +149,21 @@ fn many_requests_are_all_answered() {
     assert_eq!(bed.holder.worked.load(Ordering::SeqCst), 100);
 }
 
+/// In a folder that others write to, somebody else may listen under the name first.
+#[test]
+fn a_socket_of_somebody_else_gets_nothing() {
+    let mut bed = Bed::new();
+    let own = rustix::process::geteuid().as_raw();
+    bed.keys.trusted = [own + 1; 2];
+    let error = bed.keys.encrypt(&age(), b"abc").unwrap_err();
+    let expected =
+        format!("its socket belongs to the user with the id {own}; only one of your own");
+    assert!(error.contains(&expected), "{error}");
+    assert!(bed.holder.asked.lock().unwrap().is_empty());
+    bed.keys = remote(bed.keys.address().clone());
+    assert_eq!(bed.keys.encrypt(&age(), b"abc").unwrap(), "cba");
+}
+
 #[test]
 fn a_service_that_is_not_there_is_named() {
     let folder = tempfile::tempdir().unwrap();
