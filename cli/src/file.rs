@@ -131,13 +131,22 @@ impl Input {
         write_atomically(&original.path, bytes, 0o600, &expected, secrecy)
     }
 
-    /// Returns a warning when the file has other names that would keep the old content.
+    /// Returns a warning when the file, which was replaced, has other names that keep the old content.
     pub(crate) fn hard_link_warning(&self) -> Option<String> {
+        self.other_names("still holds", "still hold")
+    }
+
+    /// The same for a file that would be replaced.
+    pub(crate) fn hard_link_notice(&self) -> Option<String> {
+        self.other_names("would keep", "would keep")
+    }
+
+    fn other_names(&self, one: &str, several: &str) -> Option<String> {
         let links = self.original.as_ref()?.links;
         (links > 1).then(|| {
             let others = match links {
-                2 => "1 other name (hard link), which still holds".to_owned(),
-                _ => format!("{} other names (hard links), which still hold", links - 1),
+                2 => format!("1 other name (hard link), which {one}"),
+                _ => format!("{} other names (hard links), which {several}", links - 1),
             };
             format!("the file has {others} the old content")
         })

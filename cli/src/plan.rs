@@ -1,6 +1,6 @@
 //! Flags, environment and `.sops.yaml` resolved into one plan; only the plan reaches a library.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ use crate::config_file::{ConfigFile, ConfigFiles, absolute};
 use crate::environment::Environment;
 use crate::explain;
 use crate::failure::{Failure, Kind};
+use crate::ui::Ui;
 
 /// The flags that say for whom and what is encrypted.
 #[derive(Debug, Default, Args)]
@@ -169,6 +170,10 @@ pub(crate) struct Ruled {
     pub(crate) mac_only_encrypted: bool,
 }
 
+/// The config of a file, with the file's path as the rules see it; and what to say of a config with a
+/// wrong name.
+pub(crate) type Governed = (Option<(Arc<ConfigFile>, String)>, Option<String>);
+
 fn misnamed(path: &Path) -> String {
     format!("{} is not used; the name is .sops.yaml", path.display())
 }
@@ -179,6 +184,8 @@ pub(crate) struct Planner<'a> {
     environment: &'a Environment,
     selection: Option<Selection>,
     configs: ConfigFiles,
+    /// Config files with a wrong name that were met on the way to rules.
+    misnamed: BTreeSet<PathBuf>,
 }
 
 impl<'a> Planner<'a> {
@@ -201,6 +208,7 @@ impl<'a> Planner<'a> {
             environment,
             selection,
             configs: ConfigFiles::new(flags.config.clone().or_else(|| environment.config.clone())),
+            misnamed: BTreeSet::new(),
         };
         planner.given_keys()?;
         Ok(planner)
@@ -279,9 +287,15 @@ impl<'a> Planner<'a> {
     pub(crate) fn rule(&mut self, path: &Path) -> Result<Ruled, Failure> {
         let path = absolute(path);
         let file = self.configs.for_file(&path)?;
+        let not_used = self.configs.misnamed.take();
         let no_rule = |message: String| {
-            Failure::new(Kind::Other, message)
-                .hint("write a rule for it, or name another config file with --config")
+            let hint = "write a rule for it, or name another config file with --config";
+            let hint = not_used
+                .iter()
+                .map(|path| misnamed(path))
+                .chain([hint.to_owned()]);
+            let hint: Vec<String> = hint.collect();
+            Failure::new(Kind::Other, message).hint(hint.join("\n"))
         };
         let Some(file) = file else {
             return Err(no_rule("there is no .sops.yaml above this file".to_owned()));
@@ -299,6 +313,7 @@ impl<'a> Planner<'a> {
         if groups.iter().all(Vec::is_empty) {
             return Err(on_line("it names no keys".to_owned()));
         }
+        self.misnamed.extend(not_used);
         Ok(Ruled {
             keys: KeyTarget {
                 groups,
@@ -307,6 +322,13 @@ impl<'a> Planner<'a> {
             selection: rule.selection.clone(),
             mac_only_encrypted: rule.mac_only_encrypted,
         })
+    }
+
+    /// Tells of every config file with a wrong name that [`Self::rule`] met, once.
+    pub(crate) fn warn(&self, ui: &Ui) {
+        for path in &self.misnamed {
+            ui.warn(None, &misnamed(path));
+        }
     }
 
     /// Returns whether a rule names files like this one: not one for every file. Fails where nobody can
@@ -320,17 +342,17 @@ impl<'a> Planner<'a> {
         Ok(rule.is_some_and(|rule| !["", ".*", ".", "^.*$"].contains(&rule.path_regex())))
     }
 
-    /// Returns the config of a file with the file's path as its rules see it.
-    pub(crate) fn config(
-        &mut self,
-        path: &Path,
-    ) -> Result<Option<(Arc<ConfigFile>, String)>, Failure> {
+    /// Returns the config of a file with the file's path as its rules see it; and what to say of one with
+    /// a wrong name.
+    pub(crate) fn config(&mut self, path: &Path) -> Result<Governed, Failure> {
         let path = absolute(path);
         let file = self.configs.for_file(&path)?;
-        Ok(file.map(|file| {
+        let not_used = self.configs.misnamed.take();
+        let config = file.map(|file| {
             let relative = file.relative(&path).to_string_lossy().into_owned();
             (file, relative)
-        }))
+        });
+        Ok((config, not_used.map(|path| misnamed(&path))))
     }
 
     /// Returns the keys that flags and variables name, or `None` when there is neither.

@@ -107,8 +107,13 @@ impl Document {
         self.input.check_replaceable()
     }
 
-    /// Returns a warning when the file has other names that would keep the old content.
+    /// Returns a warning when the file, which was replaced, has other names that keep the old content.
     pub(crate) fn hard_link_warning(&self) -> Option<String> {
         self.input.hard_link_warning()
+    }
+
+    /// The same for a file that would be replaced.
+    pub(crate) fn hard_link_notice(&self) -> Option<String> {
+        self.input.hard_link_notice()
     }
 }

@@ -78,7 +78,7 @@ pub(crate) fn encrypted(
     }
 }
 
-/// Does `work` for every file that `paths` stand for; `tidy` removes what killed runs left behind.
+/// Does `work` for every file that `paths` stand for, each of which has to have one; `tidy` removes what killed runs left behind.
 pub(crate) fn each(
     ui: &Ui,
     paths: &[PathBuf],
@@ -90,12 +90,17 @@ pub(crate) fn each(
         found.tidy();
     }
     let mut tally = Tally::default();
+    // The paths of which a file, or a failure, was met.
+    let mut met = found.failed.clone();
     for (path, failure) in &found.failures {
         tally.fail(ui, &path.display().to_string(), failure);
     }
     let progress = ui.progress(found.files.len());
     parallel::in_order(&found.files, work, |candidate, outcome| {
         let name = candidate.path.display().to_string();
+        if !matches!(outcome, Ok(Outcome::PassedOver)) {
+            met.extend(&candidate.paths);
+        }
         progress.step(|| match outcome {
             Ok(Outcome::PassedOver) => {}
             Ok(Outcome::Done(report)) => tally.done(ui, &name, &report),
@@ -111,6 +116,13 @@ pub(crate) fn each(
         });
     });
     drop(progress);
+    // If there is none at all, that is said of all of them together.
+    if tally.files > 0 {
+        for (_, path) in paths.iter().enumerate().filter(|(at, _)| !met.contains(at)) {
+            let failure = Failure::new(Kind::NoFile, "no encrypted file in it");
+            tally.fail(ui, &path.display().to_string(), &failure.hint(NO_FILE));
+        }
+    }
     tally.end(ui, paths)
 }
 
@@ -160,9 +172,7 @@ impl Tally {
                 Kind::NoFile,
                 format!("no encrypted file in {}", names.join(", ")),
             );
-            let failure =
-                failure.hint("files that ignore files name do not count; name a file itself");
-            return ExitCode::from(ui.fail(None, &failure));
+            return ExitCode::from(ui.fail(None, &failure.hint(NO_FILE)));
         }
         if (self.files > 1 || !self.reported) && !ui.is_json() {
             let width = self.actions.keys().map(|action| action.len()).max();
@@ -192,6 +202,7 @@ impl Tally {
     }
 }
 
+const NO_FILE: &str = "files that ignore files name do not count; name a file itself";
 /// With more files than this, failures are told again at the end.
 const SCREEN: usize = 10;
 /// So many of them.

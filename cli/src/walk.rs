@@ -1,5 +1,6 @@
 //! From what was typed to files: folders and patterns, with ignore files respected.
 
+use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -21,6 +22,10 @@ pub(crate) struct Found {
     left_over: Vec<PathBuf>,
     /// What cannot be looked at.
     pub(crate) failures: Vec<(PathBuf, Failure)>,
+    /// The path that is being looked at.
+    path: usize,
+    /// The paths, by their places, that something failed of.
+    pub(crate) failed: BTreeSet<usize>,
 }
 
 /// A file, and how it came into the run.
@@ -30,6 +35,8 @@ pub(crate) struct Candidate {
     /// Named itself: whatever it is, it is worked on or refused. One found in a folder is passed over
     /// where the verb has nothing to do with it.
     pub(crate) named: bool,
+    /// Which of the paths stand for it, by their places.
+    pub(crate) paths: Vec<usize>,
 }
 
 /// Finds the files that `paths` stand for.
@@ -39,7 +46,9 @@ pub(crate) struct Candidate {
 /// what matches it.
 pub(crate) fn find(paths: &[PathBuf]) -> Found {
     let mut found = Found::default();
-    for path in paths {
+    for (place, path) in paths.iter().enumerate() {
+        found.path = place;
+        let failures = found.failures.len();
         if path.is_dir() {
             found.add_folder(path, None);
         } else if fs::symlink_metadata(path).is_ok() || !is_pattern(path) {
@@ -47,13 +56,20 @@ pub(crate) fn find(paths: &[PathBuf]) -> Found {
         } else if let Err(failure) = found.add_pattern(path) {
             found.failures.push((path.clone(), failure));
         }
+        if found.failures.len() > failures {
+            found.failed.insert(place);
+        }
     }
     found
 }
 
 impl Found {
     fn add(&mut self, path: PathBuf, named: bool) {
-        self.files.push(Candidate { path, named });
+        self.files.push(Candidate {
+            path,
+            named,
+            paths: vec![self.path],
+        });
     }
 
     fn add_pattern(&mut self, path: &Path) -> Result<(), Failure> {
@@ -139,13 +155,26 @@ impl Found {
         }
     }
 
-    /// Keeps each file once, however often it was named.
+    /// Keeps each file once, however often it was named: under its first name, and as named itself if it
+    /// was so anywhere.
     pub(crate) fn unique(mut self) -> Self {
-        let mut seen = std::collections::HashSet::new();
-        self.files.retain(|file| {
+        let mut places: HashMap<PathBuf, usize> = HashMap::new();
+        let mut unique: Vec<Candidate> = Vec::new();
+        for file in self.files {
             let key = fs::canonicalize(&file.path).unwrap_or_else(|_| file.path.clone());
-            seen.insert(key)
-        });
+            match places.get(&key) {
+                Some(place) => {
+                    let known = &mut unique[*place];
+                    known.named |= file.named;
+                    known.paths.extend(file.paths);
+                }
+                None => {
+                    places.insert(key, unique.len());
+                    unique.push(file);
+                }
+            }
+        }
+        self.files = unique;
         self
     }
 }
@@ -231,6 +260,21 @@ mod tests {
             names(folder.path(), &["b", "a.yaml", "b/c.yaml"]),
             ["b/.env", "b/c.yaml", "b/d/e.json", "a.yaml",]
         );
+    }
+
+    #[test]
+    fn a_file_that_is_named_counts_as_named_wherever_it_was_found_first() {
+        let folder = tree();
+        let paths = ["b", "b/c.yaml", "", "b/c.yaml"].map(|name| folder.path().join(name));
+        let found = find(&paths).unique();
+        let of = |name: &str| {
+            let path = folder.path().join(name);
+            found.files.iter().find(|file| file.path == path).unwrap()
+        };
+        assert!(of("b/c.yaml").named && !of("b/d/e.json").named && !of("a.yaml").named);
+        assert_eq!(of("b/c.yaml").paths, [0, 1, 2, 3]);
+        assert_eq!(of("b/d/e.json").paths, [0, 2]);
+        assert_eq!(of("a.yaml").paths, [2]);
     }
 
     #[test]

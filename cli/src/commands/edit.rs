@@ -15,7 +15,7 @@ use crate::environment::Environment;
 use crate::explain;
 use crate::failure::{Failure, Kind};
 use crate::file;
-use crate::key_changes;
+use crate::key_changes::{self, Seen};
 use crate::plan::{KeyFlags, Planner};
 use crate::private_folder::Place;
 use crate::session::{Document, Session};
@@ -137,7 +137,7 @@ impl Edit {
             make: &make,
             change: match self.keep_data_key {
                 true => DataKeyChange::Keep,
-                false => DataKeyChange::RenewIfRemoved,
+                false => DataKeyChange::RenewIfNarrowed,
             },
         };
         shown_keys::apply(open, after, format, &ring, &options())
@@ -158,6 +158,10 @@ impl Edit {
             .unwrap_or_default();
         if applied.renewed {
             lines.push("new data key".to_owned());
+        }
+        if let Some(changes) = &applied.changes {
+            let seen = Seen::of(document.text(), document.format, changes);
+            report.warnings.extend(seen.warning());
         }
         if !lines.is_empty() {
             report.note = Some(lines.join(", "));

@@ -493,7 +493,10 @@ fn report(
     mut warnings: Vec<String>,
     input: &Input,
 ) -> Report {
-    warnings.extend(input.hard_link_warning());
+    warnings.extend(match action.starts_with("would-") {
+        true => input.hard_link_notice(),
+        false => input.hard_link_warning(),
+    });
     Report {
         action,
         counts: vec![("value", done.values), ("comment", done.comments)],

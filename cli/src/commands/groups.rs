@@ -6,12 +6,13 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use selkie_keys::age::parse_recipients;
 use selkie_sops::{DataKeyChange, Format, KeyKind, KeySpec, RekeyError, Rekeyed};
+use serde_json::{Value, json};
 
 use crate::commands::rotate::kind_and_key;
 use crate::environment::Environment;
 use crate::explain;
 use crate::failure::{Failure, Kind};
-use crate::key_changes;
+use crate::key_changes::{self, Seen};
 use crate::session::{Document, Session};
 use crate::ui::{Report, Ui};
 
@@ -33,7 +34,11 @@ enum Change {
 }
 
 /// Add a key group
+///
+/// Whoever opened the file without the new group, and no longer does, may have kept the data key: it is a
+/// new one then.
 #[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
 struct Add {
     #[command(flatten)]
     file: FileFlags,
@@ -53,9 +58,6 @@ struct Delete {
     /// Which group, counted from 0
     #[arg(value_name = "NUMBER")]
     index: usize,
-    /// Keep the data key, as sops does
-    #[arg(long)]
-    keep_data_key: bool,
 }
 
 #[derive(Debug, Args)]
@@ -65,8 +67,16 @@ struct FileFlags {
     file: PathBuf,
     /// How many groups are needed to open the file; by default all if there was one group, else as
     /// before; one group has no threshold
-    #[arg(long, value_name = "NUMBER", alias = "shamir-secret-sharing-threshold")]
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        alias = "shamir-secret-sharing-threshold",
+        value_parser = threshold
+    )]
     threshold: Option<usize>,
+    /// Keep the data key even where somebody loses access, as sops does
+    #[arg(long)]
+    keep_data_key: bool,
     /// Read the file as this format: yaml, json, dotenv, ini, binary; by its name if not given
     #[arg(long, value_name = "FORMAT")]
     input_type: Option<Format>,
@@ -119,7 +129,8 @@ impl Add {
         let session = Session::new(environment, &named)?;
         self.file.change(&session, |open, session| {
             let make = |spec: &KeySpec| session.make(spec);
-            open.with_group(&group, self.file.threshold, &make, session.now)
+            let change = self.file.data_key();
+            open.with_group(&group, self.file.threshold, change, &make, session.now)
         })
     }
 }
@@ -127,10 +138,7 @@ impl Add {
 impl Delete {
     fn run(&self, environment: &Environment) -> Result<Report, Failure> {
         let session = Session::new(environment, &environment.named_keys())?;
-        let change = match self.keep_data_key {
-            true => DataKeyChange::Keep,
-            false => DataKeyChange::RenewIfRemoved,
-        };
+        let change = self.file.data_key();
         self.file.change(&session, |open, session| {
             let make = |spec: &KeySpec| session.make(spec);
             // One group has no threshold.
@@ -142,6 +150,13 @@ impl Delete {
 }
 
 impl FileFlags {
+    fn data_key(&self) -> DataKeyChange {
+        match self.keep_data_key {
+            true => DataKeyChange::Keep,
+            false => DataKeyChange::RenewIfNarrowed,
+        }
+    }
+
     fn change(
         &self,
         session: &Session,
@@ -153,16 +168,30 @@ impl FileFlags {
         let open = document.open(session, self.ignore_mac)?;
         let rekeyed = change(&open, session).map_err(|error| explain::rekey(&error))?;
         document.replace(&rekeyed.text)?;
-        let mut lines = key_changes::lines(&rekeyed.changes);
+        let changes = &rekeyed.changes;
+        let mut lines = key_changes::lines(changes);
         if rekeyed.renewed {
             lines.push("new data key".to_owned());
         }
-        Ok(Report {
-            action: "updated",
-            counts: Vec::new(),
-            warnings: document.hard_link_warning().into_iter().collect(),
-            note: Some(lines.join(", ")),
-            details: None,
-        })
+        let mut report = Report::new("updated", Vec::new());
+        let seen = Seen::of(document.text(), document.format, changes);
+        let mut details = seen.details(changes);
+        report.warnings.extend(seen.warning());
+        let note = lines.join(", ");
+        details.insert("note".to_owned(), json!(note));
+        details.insert("new_data_key".to_owned(), json!(rekeyed.renewed));
+        report.note = Some(note);
+        report.details = Some(Value::Object(details));
+        report.warnings.extend(document.hard_link_warning());
+        Ok(report)
+    }
+}
+
+/// Reads a number of groups. To sops 0 is none, as if the flag was not there.
+fn threshold(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("no group would be needed; leave the flag out for the default".to_owned()),
+        Ok(threshold) => Ok(threshold),
+        Err(_) => Err("give a number of groups".to_owned()),
     }
 }

@@ -6,13 +6,16 @@ use std::sync::{Mutex, PoisonError};
 
 use clap::Args;
 use jiff::{Span, Timestamp};
-use selkie_sops::{DataKeyChange, Encryption, FileStatus, KeySpec};
+use selkie_sops::{
+    DataKeyChange, Encryption, FileStatus, Format, KeyChanges, KeySpec, Selection, SelectionChange,
+    implied_selection, selection_change,
+};
 use serde_json::{Value, json};
 
 use crate::environment::Environment;
 use crate::explain;
 use crate::failure::{Failure, Kind};
-use crate::key_changes;
+use crate::key_changes::{self, Seen};
 use crate::plan::{KeyFlags, Plan, Planner, Ruled};
 use crate::session::{Document, Session};
 use crate::trees::{Outcome, TreeFlags};
@@ -25,6 +28,10 @@ use crate::ui::{Report, Ui};
 /// --older-than: by the times at which keys wrapped it, and where they have none (age) by the last
 /// change of a value. The report says which values somebody who lost access could have read.
 ///
+/// A rule that names no selection is the default one: the data of Kubernetes Secrets, else all but
+/// _unencrypted keys. What is encrypted stays so: a file of which the rule would put something into clear
+/// is refused, and told with --plan, unless --allow-clear is given.
+///
 /// A file is done when it is as its rule says, so a run that was stopped is finished by the next one.
 /// Every file is at any moment either the old or the new one. Meant for a scheduled pipeline; exit code
 /// 0 says that every file is as it should be.
@@ -36,6 +43,9 @@ pub(crate) struct Rekey {
     /// Say what would change, and change nothing
     #[arg(long, visible_alias = "dry-run")]
     plan: bool,
+    /// Put into clear what the rule does not select any more
+    #[arg(long)]
+    allow_clear: bool,
     /// New data keys where they are older, as far as the file tells: 90d, 12w, 6mo, 1y
     #[arg(long, value_name = "AGE", value_parser = age)]
     older_than: Option<Span>,
@@ -58,10 +68,17 @@ Examples:
 struct Work {
     /// In words, for the report.
     reasons: Vec<String>,
-    removed: Vec<KeySpec>,
+    changes: KeyChanges,
     /// The selection is another one, so that the file is encrypted afresh.
-    reselect: bool,
+    reselect: Option<Reselect>,
     renew: bool,
+}
+
+/// Another selection for a file, or another reach of its MAC.
+struct Reselect {
+    selection: Selection,
+    mac_only_encrypted: bool,
+    change: SelectionChange,
 }
 
 impl Rekey {
@@ -82,6 +99,10 @@ impl Rekey {
         let code = self.tree.each(ui, !self.plan, |path, document, status| {
             self.one((path, document, status), &planner, &session, limit)
         });
+        planner
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
+            .warn(ui);
         session.clients.warn(ui);
         code
     }
@@ -105,29 +126,42 @@ impl Rekey {
         let mut rules = planner.lock().unwrap_or_else(PoisonError::into_inner);
         let ruled = rules.rule(path)?;
         drop(rules);
-        let work = work(document, status, &ruled, limit);
-        let mut report = Report {
-            action: "up-to-date",
-            counts: Vec::new(),
-            warnings: Vec::new(),
-            note: None,
-            details: None,
-        };
-        let Some(work) = work else {
+        let mut report = Report::new("up-to-date", Vec::new());
+        let reselect = reselect(document, status, &ruled, session, &mut report.warnings)?;
+        let Some(work) = work(status, &ruled, reselect, limit) else {
             return Ok(Outcome::Unchanged(report));
         };
+        let seen = Seen::of(document.text(), document.format, &work.changes);
         report.note = Some(work.reasons.join(", "));
-        report.details = Some(work.details(document));
-        let seen = key_changes::seen_values(document.text(), document.format, &work.removed);
-        report.warnings.extend(seen);
+        report.details = Some(work.details(&seen));
+        report.warnings.extend(seen.warning());
+        let shown = work.reselect.as_ref().and_then(shown_by);
         if self.plan {
             report.action = "would-rekey";
+            report
+                .warnings
+                .extend(shown.map(|shown| match self.allow_clear {
+                true => format!("would be put into clear: {shown}"),
+                false => format!(
+                    "would be put into clear: {shown}; without --allow-clear the file is refused"
+                ),
+            }));
+            report.warnings.extend(document.hard_link_notice());
             return Ok(Outcome::Done(report));
         }
+        if let (Some(shown), false) = (&shown, self.allow_clear) {
+            let message = format!("its rule would put into clear what is encrypted: {shown}");
+            return Err(Failure::new(Kind::Encrypt, message).hint(
+                "let the rule select it; or, if it is no secret, run selkie rekey --allow-clear",
+            ));
+        }
+        report
+            .warnings
+            .extend(shown.map(|shown| format!("now in clear: {shown}")));
         document.check_replaceable()?;
-        let text = match work.reselect {
-            true => encrypted_afresh(document, ruled, session)?,
-            false => rekeyed(document, &ruled, &work, session)?,
+        let text = match &work.reselect {
+            Some(reselect) => encrypted_afresh(document, &ruled, reselect, session)?,
+            None => rekeyed(document, &ruled, &work, session)?,
         };
         document.replace(&text)?;
         report.action = "rekeyed";
@@ -137,37 +171,106 @@ impl Rekey {
 }
 
 impl Work {
-    fn details(&self, document: &Document) -> Value {
-        let leaves = match self.removed.is_empty() {
-            true => Vec::new(),
-            false => {
-                selkie_sops::encrypted_leaves(document.text(), document.format).unwrap_or_default()
-            }
-        };
-        let removed: Vec<String> = self.removed.iter().map(key_changes::name).collect();
-        let seen: Vec<&str> = leaves.iter().map(|leaf| &*leaf.path).collect();
-        json!({"reasons": self.reasons, "removed": removed, "seen_by_removed": seen})
+    fn details(&self, seen: &Seen) -> Value {
+        let mut details = seen.details(&self.changes);
+        details.insert("reasons".to_owned(), json!(self.reasons));
+        if let Some(reselect) = &self.reselect {
+            let change = &reselect.change;
+            details.insert("made_clear".to_owned(), json!(change.made_clear));
+            details.insert("made_encrypted".to_owned(), json!(change.made_encrypted));
+            let comments = json!(change.comments_made_clear);
+            details.insert("comments_made_clear".to_owned(), comments);
+        }
+        Value::Object(details)
     }
+}
+
+/// Names what would be put into clear.
+fn shown_by(reselect: &Reselect) -> Option<String> {
+    let change = &reselect.change;
+    let comments = match change.comments_made_clear {
+        0 => None,
+        1 => Some("1 comment".to_owned()),
+        count => Some(format!("{count} comments")),
+    };
+    let values = Some(key_changes::some_of(&change.made_clear)).filter(|text| !text.is_empty());
+    let shown: Vec<String> = values.into_iter().chain(comments).collect();
+    Some(shown.join(", ")).filter(|text| !text.is_empty())
+}
+
+/// Compares what is encrypted in a file, and what its MAC covers, with the rule; `None` where it is as
+/// it should be, and for a binary file, which has no parts.
+fn reselect(
+    document: &Document,
+    status: &FileStatus,
+    ruled: &Ruled,
+    session: &Session,
+    warnings: &mut Vec<String>,
+) -> Result<Option<Reselect>, Failure> {
+    let (text, format) = (document.text(), document.format);
+    if format == Format::Binary {
+        return Ok(None);
+    }
+    let mac_only_encrypted = ruled.mac_only_encrypted;
+    let stays = || Reselect {
+        selection: status.selection.clone(),
+        mac_only_encrypted,
+        change: SelectionChange::default(),
+    };
+    let other = |selection: Selection, change: SelectionChange| Reselect {
+        selection,
+        mac_only_encrypted,
+        change,
+    };
+    let same_mac = mac_only_encrypted == status.mac_only_encrypted;
+    let told = |error: selkie_sops::DecryptError| explain::decrypt(&error, &session.keys);
+    let changed = match &ruled.selection {
+        Some(rule) if *rule == status.selection => None,
+        Some(rule) if rule.is_by_comments() => {
+            // Comments may be encrypted.
+            let open = document.open(session, false)?;
+            let plain = std::str::from_utf8(open.plain()).unwrap_or_default();
+            let change = selection_change(plain, format, &status.selection, rule);
+            Some(other(rule.clone(), change.map_err(told)?))
+        }
+        Some(rule) => {
+            let change = selection_change(text, format, &status.selection, rule);
+            Some(other(rule.clone(), change.map_err(told)?))
+        }
+        // A rule that names none was meant for the default; it is no word for less than there is.
+        None => match implied_selection(text, format).filter(|rule| *rule != status.selection) {
+            None => None,
+            Some(rule) => {
+                let change = selection_change(text, format, &status.selection, &rule);
+                let change = change.map_err(told)?;
+                if change.shows() {
+                    warnings.push(format!(
+                        "its rule names no selection, and the file keeps its own ({}): the default \
+                         ({}) would put something into clear",
+                        setting(&status.selection),
+                        setting(&rule),
+                    ));
+                    None
+                } else {
+                    Some(other(rule, change))
+                }
+            }
+        },
+    };
+    Ok(changed.or_else(|| (!same_mac).then(stays)))
 }
 
 /// Compares a file with its rule; `None` when it is as it should be.
 fn work(
-    document: &Document,
     status: &FileStatus,
     ruled: &Ruled,
+    reselect: Option<Reselect>,
     limit: Option<Timestamp>,
 ) -> Option<Work> {
     let changes = status.key_changes(&ruled.keys);
     let mut reasons = key_changes::lines(&changes);
-    let is_text = document.format != selkie_sops::Format::Binary;
-    let reselect = is_text
-        && (ruled
-            .selection
-            .as_ref()
-            .is_some_and(|rule| *rule != status.selection)
-            || (ruled.mac_only_encrypted && !status.mac_only_encrypted));
-    if reselect {
-        reasons.push("another selection of values".to_owned());
+    if let Some(reselect) = &reselect {
+        reasons.extend(reselect.reasons(status));
     }
     // The data key is no younger than its oldest wrapping, nor than the last change. What has no time
     // that can be read is taken for old; it gets one.
@@ -183,15 +286,43 @@ fn work(
     if reasons.is_empty() {
         return None;
     }
-    if reselect || is_old || !changes.removed.is_empty() {
+    if reselect.is_some() || is_old || changes.narrows() {
         reasons.push("new data key".to_owned());
     }
     Some(Work {
         reasons,
-        removed: changes.removed,
+        changes,
         reselect,
         renew: is_old,
     })
+}
+
+impl Reselect {
+    fn reasons(&self, status: &FileStatus) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if self.selection != status.selection {
+            let (before, after) = (setting(&status.selection), setting(&self.selection));
+            reasons.push(format!("another selection of values ({before} -> {after})"));
+        }
+        match self.change.made_encrypted.len() {
+            0 => {}
+            1 => reasons.push("1 more value encrypted".to_owned()),
+            count => reasons.push(format!("{count} more values encrypted")),
+        }
+        match (status.mac_only_encrypted, self.mac_only_encrypted) {
+            (false, true) => reasons.push("MAC over encrypted values only".to_owned()),
+            (true, false) => reasons.push("MAC over clear values too".to_owned()),
+            _ => {}
+        }
+        reasons
+    }
+}
+
+fn setting(selection: &Selection) -> String {
+    match selection.setting() {
+        Some((name, text)) => format!("{name} {text}"),
+        None => "a rule that does not compile".to_owned(),
+    }
 }
 
 fn rekeyed(
@@ -203,7 +334,7 @@ fn rekeyed(
     let open = document.open(session, false)?;
     let change = match work.renew {
         true => DataKeyChange::Renew,
-        false => DataKeyChange::RenewIfRemoved,
+        false => DataKeyChange::RenewIfNarrowed,
     };
     let make = |spec: &KeySpec| session.make(spec);
     let rekeyed = open
@@ -215,20 +346,19 @@ fn rekeyed(
 /// Encrypts the clear text by the rule as it is now.
 fn encrypted_afresh(
     document: &Document,
-    ruled: Ruled,
+    ruled: &Ruled,
+    reselect: &Reselect,
     session: &Session,
 ) -> Result<String, Failure> {
     let open = document.open(session, false)?;
-    let status = selkie_sops::status(document.text(), document.format)
-        .map_err(|error| explain::decrypt(&error, &session.keys))?;
     // A rule that names no threshold leaves that of the file.
     let groups = ruled.keys.groups.len();
     let kept = open.keys().threshold.map(|threshold| threshold.min(groups));
     let plan = Plan {
         threshold: ruled.keys.threshold.or(kept.filter(|_| groups > 1)),
-        groups: ruled.keys.groups,
-        selection: ruled.selection.unwrap_or(status.selection),
-        mac_only_encrypted: ruled.mac_only_encrypted || status.mac_only_encrypted,
+        groups: ruled.keys.groups.clone(),
+        selection: reselect.selection.clone(),
+        mac_only_encrypted: reselect.mac_only_encrypted,
         whole_mac: open.has_whole_mac(),
         warnings: Vec::new(),
     };

@@ -5,11 +5,12 @@ use std::process::ExitCode;
 use clap::Args;
 use selkie_keys::age::parse_recipients;
 use selkie_sops::{KeyKind, KeySpec};
+use serde_json::{Value, json};
 
 use crate::environment::Environment;
 use crate::explain;
 use crate::failure::{Failure, Kind};
-use crate::key_changes;
+use crate::key_changes::{self, Seen};
 use crate::session::{Document, Session};
 use crate::trees::{Outcome, TreeFlags};
 use crate::ui::{Report, Ui};
@@ -17,7 +18,8 @@ use crate::ui::{Report, Ui};
 /// Give files new data keys: every value is encrypted anew
 ///
 /// Layout, comments and the rule of a file stay. What somebody copied out of an older version stays
-/// readable to them: replace the values themselves where that matters.
+/// readable to them: replace the values themselves where that matters. Where a key goes, the report says
+/// which values its holder could have read.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES, verbatim_doc_comment)]
 pub(crate) struct Rotate {
@@ -102,13 +104,7 @@ impl Rotate {
         let rotated = open
             .rotated(add, remove, &make, session.now)
             .map_err(|error| explain::rekey(&error))?;
-        let mut report = Report {
-            action: "rotated",
-            counts: Vec::new(),
-            warnings: Vec::new(),
-            note: None,
-            details: None,
-        };
+        let mut report = Report::new("rotated", Vec::new());
         let gone = &rotated.changes.removed;
         let missing = remove.iter().filter(|spec| {
             let same = |other: &&KeySpec| {
@@ -121,13 +117,21 @@ impl Rotate {
         );
         let lines = key_changes::lines(&rotated.changes);
         if !lines.is_empty() {
-            report.note = Some(lines.join(", "));
+            let note = lines.join(", ");
+            let seen = Seen::of(document.text(), document.format, &rotated.changes);
+            let mut details = seen.details(&rotated.changes);
+            details.insert("note".to_owned(), json!(note));
+            report.note = Some(note);
+            report.details = Some(Value::Object(details));
+            report.warnings.extend(seen.warning());
         }
-        match self.dry_run {
-            true => report.action = "would-rotate",
-            false => document.replace(&rotated.text)?,
+        if self.dry_run {
+            report.action = "would-rotate";
+            report.warnings.extend(document.hard_link_notice());
+        } else {
+            document.replace(&rotated.text)?;
+            report.warnings.extend(document.hard_link_warning());
         }
-        report.warnings.extend(document.hard_link_warning());
         Ok(Outcome::Done(report))
     }
 }

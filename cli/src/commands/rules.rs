@@ -72,9 +72,14 @@ impl Rules {
 }
 
 fn one(planner: &mut Planner<'_>, path: &Path) -> Result<Report, Failure> {
-    let Some((file, relative)) = planner.config(path)? else {
+    let (config, not_used) = planner.config(path)?;
+    let Some((file, relative)) = config else {
         let failure = Failure::new(Kind::Other, "there is no .sops.yaml above this file");
-        return Err(failure.hint("write one, or name another config file with --config"));
+        let hint = "write one, or name another config file with --config";
+        return Err(failure.hint(match not_used {
+            Some(not_used) => format!("{not_used}\n{hint}"),
+            None => hint.to_owned(),
+        }));
     };
     let explanation = file.config.explain(&relative);
     let passed: Vec<String> = explanation
@@ -116,6 +121,7 @@ fn one(planner: &mut Planner<'_>, path: &Path) -> Result<Report, Failure> {
     );
     let shadowed = file.config.shadowed_rules();
     let shadowed = shadowed.iter().map(|rule| format!("{place}: {rule}"));
+    report.warnings.extend(not_used);
     report.warnings.extend(shadowed);
     Ok(report)
 }

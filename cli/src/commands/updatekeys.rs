@@ -6,11 +6,12 @@ use std::sync::{Mutex, PoisonError};
 
 use clap::Args;
 use selkie_sops::{DataKeyChange, FileStatus, KeySpec};
+use serde_json::{Value, json};
 
 use crate::environment::Environment;
 use crate::explain;
 use crate::failure::Failure;
-use crate::key_changes;
+use crate::key_changes::{self, Seen};
 use crate::plan::{KeyFlags, Planner};
 use crate::session::{Document, Session};
 use crate::trees::{Outcome, TreeFlags};
@@ -18,8 +19,9 @@ use crate::ui::{Report, Ui};
 
 /// Give files the keys that the rules of .sops.yaml name
 ///
-/// A file whose keys are those of its rule is left alone. Where somebody loses access, the data key is
-/// a new one, as they may have kept the old one; sops would keep it.
+/// A file whose keys are those of its rule is left alone. Where somebody loses access, alone or together
+/// with others, the data key is a new one, as they may have kept the old one; sops would keep it. The
+/// report says which values they could have read.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES, verbatim_doc_comment)]
 pub(crate) struct UpdateKeys {
@@ -64,6 +66,10 @@ impl UpdateKeys {
         let code = self.tree.each(ui, !self.dry_run, |path, document, status| {
             self.one((path, document, status), &planner, &session)
         });
+        planner
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
+            .warn(ui);
         session.clients.warn(ui);
         code
     }
@@ -79,29 +85,28 @@ impl UpdateKeys {
         drop(rules);
         let changes = status.key_changes(&target);
         if changes.is_empty() {
-            return Ok(Outcome::Unchanged(Report {
-                action: "up-to-date",
-                counts: Vec::new(),
-                warnings: Vec::new(),
-                note: None,
-                details: None,
-            }));
+            return Ok(Outcome::Unchanged(Report::new("up-to-date", Vec::new())));
         }
-        let mut report = Report {
-            action: "would-update",
-            counts: Vec::new(),
-            warnings: Vec::new(),
-            note: Some(key_changes::lines(&changes).join(", ")),
-            details: None,
-        };
+        let renew = changes.narrows() && !self.keep_data_key;
+        let mut note = key_changes::lines(&changes).join(", ");
+        if renew {
+            note.push_str("; new data key");
+        }
+        let seen = Seen::of(document.text(), document.format, &changes);
+        let mut details = seen.details(&changes);
+        details.insert("note".to_owned(), json!(note));
+        details.insert("new_data_key".to_owned(), json!(renew));
+        let mut report = Report::with_details("would-update", Some(note), Value::Object(details));
+        report.warnings.extend(seen.warning());
         if self.dry_run {
+            report.warnings.extend(document.hard_link_notice());
             return Ok(Outcome::Done(report));
         }
         document.check_replaceable()?;
         let open = document.open(session, self.ignore_mac)?;
         let change = match self.keep_data_key {
             true => DataKeyChange::Keep,
-            false => DataKeyChange::RenewIfRemoved,
+            false => DataKeyChange::RenewIfNarrowed,
         };
         let make = |spec: &KeySpec| session.make(spec);
         let rekeyed = open
@@ -109,9 +114,6 @@ impl UpdateKeys {
             .map_err(|error| explain::rekey(&error))?;
         if let Some(rekeyed) = rekeyed {
             document.replace(&rekeyed.text)?;
-            if rekeyed.renewed {
-                report.note = report.note.map(|note| format!("{note}; new data key"));
-            }
         }
         report.action = "updated";
         report.warnings.extend(document.hard_link_warning());

@@ -13,6 +13,7 @@
 //! - [`Config`] is `.sops.yaml`; [`manifest::default_selection`] is the rule of a file of
 //!   Kubernetes Secrets that has no other.
 
+mod access;
 mod add_clear;
 mod binary;
 mod block;
@@ -41,6 +42,7 @@ mod open;
 mod operations_tests;
 mod regex;
 mod rekey;
+mod reselect;
 mod restore;
 mod rfc3339;
 mod selection;
@@ -52,6 +54,7 @@ mod tree;
 mod value;
 mod whole_mac;
 
+pub use access::{LostAccess, lost_access};
 pub use add_clear::{AddClearError, AddClearOptions, add_clear};
 pub use binary::{decrypt_binary, encrypt_binary, encrypt_binary_as};
 pub use cipher::CipherError;
@@ -80,6 +83,7 @@ pub use rekey::{
     DataKeyChange, EncryptedLeaf, GroupChange, KeyChanges, KeyTarget, MasterKeyOf, RekeyError,
     Rekeyed, encrypted_leaves, is_encrypted, key_changes,
 };
+pub use reselect::{SelectionChange, implied_selection, selection_change};
 pub use selection::{DEFAULT_UNENCRYPTED_SUFFIX, Selection, SelectionError, SelectionSettings};
 pub use set::{JsonOptions, NewValue, NewValueError, SetError, SetOptions};
 pub use shamir::ShamirError;

@@ -238,7 +238,7 @@ fn keys_come_and_go_in_every_format() {
             groups: vec![vec![A.spec(), B.spec()]],
             threshold: None,
         };
-        let keep = DataKeyChange::RenewIfRemoved;
+        let keep = DataKeyChange::RenewIfNarrowed;
         let both = opened
             .with_keys(&target, keep, &make, time(60))
             .unwrap()
@@ -254,7 +254,7 @@ fn keys_come_and_go_in_every_format() {
                 .is_empty()
         );
         let grouped = opened
-            .with_group(&[A.spec()], None, &make, time(60))
+            .with_group(&[A.spec()], None, keep, &make, time(60))
             .unwrap();
         let found = open(&grouped.text, *format, &A);
         assert_eq!(found.plain(), plain.as_bytes(), "{format}");

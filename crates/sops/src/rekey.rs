@@ -6,6 +6,7 @@ use std::fmt;
 use selkie_text::{self as text, Edits, NodeId, Stream};
 use sha2::{Digest as _, Sha256};
 
+use crate::access::{self, LostAccess};
 use crate::block::Block;
 use crate::cipher::{Cipher, Ivs, Kind};
 use crate::data_key::{self, GroupError, Wrapped};
@@ -41,8 +42,9 @@ pub enum DataKeyChange {
     Keep,
     /// A new data key; every value and comment is encrypted anew.
     Renew,
-    /// A new data key if somebody who could read the file no longer shall, else the old one.
-    RenewIfRemoved,
+    /// A new data key if the change [narrows](KeyChanges::narrows) who can read the file, else the old
+    /// one.
+    RenewIfNarrowed,
 }
 
 /// What a change of keys means.
@@ -54,6 +56,8 @@ pub struct KeyChanges {
     pub threshold: (usize, usize),
     /// Keys that are in no group any more.
     pub removed: Vec<KeySpec>,
+    /// Who could open the file, alone or together, and no longer can.
+    pub lost: Option<LostAccess>,
 }
 
 /// The keys of one group.
@@ -72,6 +76,13 @@ impl KeyChanges {
     pub fn is_empty(&self) -> bool {
         let same = |group: &GroupChange| group.added.is_empty() && group.removed.is_empty();
         self.groups.iter().all(same) && self.threshold.0 == self.threshold.1
+    }
+
+    /// Returns whether somebody who could read the file no longer shall: by a key that is gone, moved to
+    /// another group or left in fewer of them, by a higher threshold, or by one more group that is
+    /// needed. Only a new data key keeps from him what comes later.
+    pub fn narrows(&self) -> bool {
+        !self.removed.is_empty() || self.lost.is_some()
     }
 
     pub(crate) fn between(
@@ -96,7 +107,12 @@ impl KeyChanges {
             _ if asked == 0 => groups,
             _ => asked,
         };
+        let old = KeyTarget {
+            groups: before.to_vec(),
+            threshold: Some(old_threshold),
+        };
         Self {
+            lost: access::lost_access(&old, target),
             groups: (0..count).map(group).collect(),
             threshold: (
                 threshold(old_threshold, before.len()),
@@ -109,7 +125,7 @@ impl KeyChanges {
 
 /// sops compares keys by their text form (sops-format.md 8). A key of an Azure vault that names no
 /// version is the same as the one in any: its newest version is looked up when something is wrapped.
-fn same(one: &KeySpec, two: &KeySpec) -> bool {
+pub(crate) fn same(one: &KeySpec, two: &KeySpec) -> bool {
     if let (
         KeySpec::AzureKv {
             vault_url: vault,
@@ -320,13 +336,14 @@ impl OpenFile<'_> {
         &self,
         group: &[KeySpec],
         threshold: Option<usize>,
+        data_key: DataKeyChange,
         make: &MasterKeyOf<'_>,
         now: jiff::Timestamp,
     ) -> Result<Rekeyed, RekeyError> {
         let mut target = self.keys();
         target.groups.push(group.to_vec());
         target.threshold = threshold.or(target.threshold);
-        self.rekeyed(&target, DataKeyChange::Keep, make, now)
+        self.rekeyed(&target, data_key, make, now)
     }
 
     /// Takes the key group at a position, counted from 0, out.
@@ -373,7 +390,7 @@ impl OpenFile<'_> {
         let renewed = match data_key {
             DataKeyChange::Keep => false,
             DataKeyChange::Renew => true,
-            DataKeyChange::RenewIfRemoved => !changes.removed.is_empty(),
+            DataKeyChange::RenewIfNarrowed => changes.narrows(),
         };
         let fresh = DataKey::generate().map_err(GroupError::from)?;
         let key = if renewed { &fresh } else { &self.key };

@@ -130,15 +130,20 @@ fn an_unusable_key_leaves_the_file_as_it_is() {
         .rotated(std::slice::from_ref(&odd), &[], &make, now())
         .unwrap_err();
     assert!(error.to_string().contains("age1odd"), "{error}");
-    let error = opened.with_group(&[odd], None, &make, now()).unwrap_err();
+    let keep = DataKeyChange::Keep;
+    let error = opened
+        .with_group(&[odd], None, keep, &make, now())
+        .unwrap_err();
     assert!(error.to_string().contains("unusable"), "{error}");
-    let error = opened.with_group(&[], None, &make, now()).unwrap_err();
+    let error = opened
+        .with_group(&[], None, keep, &make, now())
+        .unwrap_err();
     assert!(
         error.to_string().contains("key group 2 has no key"),
         "{error}"
     );
     let error = opened
-        .with_group(&[B.spec()], Some(5), &make, now())
+        .with_group(&[B.spec()], Some(5), keep, &make, now())
         .unwrap_err();
     assert!(error.to_string().contains("threshold of 5"), "{error}");
 }
@@ -157,7 +162,7 @@ fn other_keys_with_the_old_data_key_change_the_block_alone() {
     );
 
     let opened = open(&before, &A).unwrap();
-    let keep = DataKeyChange::RenewIfRemoved;
+    let keep = DataKeyChange::RenewIfNarrowed;
     let same = opened.with_keys(&target(&[&[&A]]), keep, &make, now());
     assert!(same.unwrap().is_none());
     let more = opened.with_keys(&target(&[&[&A, &B]]), keep, &make, now());
@@ -190,19 +195,23 @@ fn other_keys_with_the_old_data_key_change_the_block_alone() {
 fn groups_come_and_go() {
     let one = encrypted(vec![vec![&A]], None);
     let two = open(&one, &A).unwrap();
-    let two = two.with_group(&[B.spec()], None, &make, now()).unwrap();
+    let keep = DataKeyChange::Keep;
+    let two = two
+        .with_group(&[B.spec()], None, keep, &make, now())
+        .unwrap();
     assert_eq!(two.changes.threshold, (0, 2));
     assert!(two.text.contains("shamir_threshold: 2"), "{}", two.text);
     assert!(!opens(&two.text, &A) && opens(&two.text, &Both(A, B)));
     assert_eq!(tokens(&one), tokens(&two.text));
 
     let three = open(&two.text, &Both(A, B)).unwrap();
-    let three = three.with_group(&[C.spec()], None, &make, now()).unwrap();
+    let three = three
+        .with_group(&[C.spec()], None, keep, &make, now())
+        .unwrap();
     assert_eq!(three.changes.threshold, (2, 2));
     assert!(opens(&three.text, &Both(C, B)) && opens(&three.text, &Both(A, C)));
 
     let opened = open(&three.text, &Both(A, B)).unwrap();
-    let keep = DataKeyChange::Keep;
     let error = opened
         .without_group(3, None, keep, &make, now())
         .unwrap_err();
@@ -235,6 +244,67 @@ fn groups_come_and_go() {
     let rotated = opened.rotated(&[], &[], &make, now()).unwrap();
     assert!(opens(&rotated.text, &Both(C, B)) && rotated.changes.is_empty());
     assert!(tokens(&three.text).is_disjoint(&tokens(&rotated.text)));
+}
+
+/// Nobody leaves all groups in any of these, and yet somebody loses access.
+#[test]
+fn whoever_loses_access_gets_no_data_key_that_counts() {
+    let narrow = DataKeyChange::RenewIfNarrowed;
+    let changed = |source: &str, by: &dyn DataKeySource, target: &KeyTarget| {
+        let opened = open(source, by).unwrap();
+        let changed = opened.with_keys(target, narrow, &make, now());
+        changed.unwrap().unwrap()
+    };
+    let renewed = |before: &str, after: &Rekeyed, readers: &[&[&ClearKey]]| {
+        assert!(after.renewed && after.changes.removed.is_empty());
+        assert!(tokens(before).is_disjoint(&tokens(&after.text)));
+        let specs = readers.iter().map(|set| set.iter().map(|key| key.spec()));
+        let specs: Vec<Vec<KeySpec>> = specs.map(Iterator::collect).collect();
+        assert_eq!(after.changes.lost.as_ref().unwrap().readers, specs);
+    };
+    // Moved to the group of another.
+    let before = encrypted(vec![vec![&A], vec![&B]], None);
+    let moved = changed(&before, &Both(A, B), &target(&[&[&A, &B], &[&C]]));
+    renewed(&before, &moved, &[&[&A, &B]]);
+    assert!(!opens(&moved.text, &Both(A, B)) && opens(&moved.text, &Both(A, C)));
+    // Out of one group, still in another.
+    let before = encrypted(vec![vec![&A], vec![&A, &B]], None);
+    let left = changed(&before, &A, &target(&[&[&A], &[&B]]));
+    renewed(&before, &left, &[&[&A]]);
+    // A higher threshold.
+    let before = encrypted(vec![vec![&A], vec![&B], vec![&C]], Some(2));
+    let mut higher = target(&[&[&A], &[&B], &[&C]]);
+    higher.threshold = Some(3);
+    let higher = changed(&before, &Both(A, B), &higher);
+    renewed(&before, &higher, &[&[&A, &B], &[&A, &C], &[&B, &C]]);
+    // A new group that is needed; and one that is not.
+    let before = encrypted(vec![vec![&A]], None);
+    let opened = open(&before, &A).unwrap();
+    let group = opened.with_group(&[B.spec()], None, narrow, &make, now());
+    renewed(&before, &group.unwrap(), &[&[&A]]);
+    let before = encrypted(vec![vec![&A], vec![&B]], None);
+    let opened = open(&before, &Both(A, B)).unwrap();
+    let group = opened.with_group(&[C.spec()], None, narrow, &make, now());
+    let group = group.unwrap();
+    assert!(!group.renewed && tokens(&before) == tokens(&group.text));
+    let group = opened.with_group(&[C.spec()], Some(3), narrow, &make, now());
+    renewed(&before, &group.unwrap(), &[&[&A, &B]]);
+    // Groups in another order, a lower threshold: everybody reads on.
+    let before = encrypted(vec![vec![&A], vec![&B], vec![&C]], Some(3));
+    let mut lower = target(&[&[&C], &[&A], &[&B]]);
+    lower.threshold = Some(2);
+    struct All;
+    impl DataKeySource for All {
+        fn unwrap_key(&self, entry: &KeyEntry) -> Result<zeroize::Zeroizing<Vec<u8>>, UnwrapError> {
+            Both(A, B)
+                .unwrap_key(entry)
+                .or_else(|_| C.unwrap_key(entry))
+        }
+    }
+    let lower = changed(&before, &All, &lower);
+    assert!(!lower.renewed && lower.changes.lost.is_none());
+    assert_eq!(tokens(&before), tokens(&lower.text));
+    assert!(opens(&lower.text, &Both(A, C)));
 }
 
 #[test]

@@ -162,6 +162,14 @@ impl Selection {
         self.may_match_nothing
     }
 
+    /// Returns whether comments decide what is encrypted.
+    pub fn is_by_comments(&self) -> bool {
+        matches!(
+            self.rule,
+            Rule::EncryptedCommentRegex(_) | Rule::UnencryptedCommentRegex(_)
+        )
+    }
+
     /// Returns the rule as the setting it came from, and its text.
     ///
     /// `None` only for a rule read from a file whose regex does not compile.

@@ -467,7 +467,9 @@ fn every_operation_renews_it() {
             .with_keys(&both, keep, &make, time(60))
             .unwrap()
             .unwrap();
-        let group = file.with_group(&[A.spec()], None, &make, time(60)).unwrap();
+        let group = file
+            .with_group(&[A.spec()], None, keep, &make, time(60))
+            .unwrap();
         let ungrouped = open(&group.text, format)
             .without_group(1, Some(1), keep, &make, time(60))
             .unwrap();

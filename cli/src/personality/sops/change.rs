@@ -135,7 +135,7 @@ impl Invocation {
         let threshold = self.threshold()?;
         self.regroup(&|file, ring, now| {
             let make = |spec: &KeySpec| ring.master_key(spec, now);
-            file.with_group(&group, threshold, &make, now)
+            file.with_group(&group, threshold, DataKeyChange::Keep, &make, now)
         })
     }
 
