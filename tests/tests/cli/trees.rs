@@ -161,7 +161,7 @@ fn rekey_follows_rules_and_age_and_names_what_was_seen() {
     assert_eq!(report["action"], "would-rekey");
     let seen = report["seen_by_removed"].to_string();
     assert!(seen.contains("password") && seen.contains("list"), "{seen}");
-    let rekeyed = place.run_with_key(&["rekey", "."]);
+    let rekeyed = place.run_with_key(&["rekey", "--allow-clear", "."]);
     ok(&rekeyed);
     assert!(rekeyed.stderr.contains("could read"), "{}", rekeyed.stderr);
     let content = place.read("a.yaml");
@@ -177,6 +177,346 @@ fn rekey_follows_rules_and_age_and_names_what_was_seen() {
     let old = place.run_with_key(&["rekey", "--older-than", "1s", "a.yaml"]);
     ok(&old);
     assert!(old.stderr.contains("rekeyed"), "{}", old.stderr);
+}
+
+/// What a rule no longer selects stays encrypted until somebody says that it is no secret.
+#[test]
+fn rekey_puts_nothing_into_clear_unasked() {
+    let place = repository();
+    let narrow = format!(
+        "{}    encrypted_regex: ^(?i)password$\n",
+        rules(&[RECIPIENT])
+    );
+    place.write(".sops.yaml", narrow);
+    let before = contents(&place);
+    let plan = place.run(&["rekey", "--plan", "--json", "a.yaml"]);
+    ok(&plan);
+    let report = plan.json().unwrap();
+    assert_eq!(report["made_clear"], serde_json::json!(["list[0]"]));
+    assert_eq!(report["comments_made_clear"], 2);
+    assert!(
+        plan.stderr.contains(
+            "would be put into clear: list[0], 2 comments; without --allow-clear the file is refused"
+        ),
+        "{}",
+        plan.stderr
+    );
+    let refused = place.run_with_key(&["rekey", "a.yaml"]);
+    assert_eq!(refused.code, Some(23), "{}", refused.stderr);
+    assert!(
+        refused
+            .stderr
+            .contains("its rule would put into clear what is encrypted: list[0], 2 comments"),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(contents(&place), before);
+    let done = place.run_with_key(&["rekey", "--allow-clear", "a.yaml"]);
+    ok(&done);
+    assert!(
+        done.stderr.contains("now in clear: list[0], 2 comments"),
+        "{}",
+        done.stderr
+    );
+    assert!(place.read("a.yaml").contains("  - two\n"));
+    // By comments, which are encrypted themselves: the file has to be opened, also for a plan.
+    let by_comments = "    encrypted_comment_regex: ^ why$\n";
+    let place = repository();
+    place.write(".sops.yaml", rules(&[RECIPIENT]) + by_comments);
+    assert_eq!(place.run(&["rekey", "--plan", "a.yaml"]).code, Some(128));
+    let plan = place.run_with_key(&["rekey", "--plan", "--json", "a.yaml"]);
+    let shown = plan.json().unwrap()["made_clear"].to_string();
+    assert!(shown.contains("list[0]"), "{shown}");
+    assert_eq!(place.run_with_key(&["rekey", "a.yaml"]).code, Some(23));
+}
+
+/// A rule that lost its selection, or its `mac_only_encrypted`, is another rule.
+#[test]
+fn rekey_follows_a_rule_from_which_something_was_taken_out() {
+    let place = Place::new();
+    let short = rules(&[RECIPIENT]);
+    place.write(
+        ".sops.yaml",
+        format!("{short}    encrypted_regex: ^password$\n    mac_only_encrypted: true\n"),
+    );
+    place.write("a.yaml", "password: one\nuser: app\n");
+    place.write("secret.yaml", SECRET);
+    place.write("a.bin", "x");
+    ok(&place.run(&["encrypt", "a.yaml", "a.bin"]));
+    let secret = &[
+        "encrypt",
+        "--encrypted-regex",
+        "^(data|stringData)$",
+        "secret.yaml",
+    ];
+    ok(&place.run(secret));
+    assert!(place.read("a.yaml").contains("user: app\n"));
+    place.write(
+        ".sops.yaml",
+        format!("{short}    encrypted_regex: ^password$\n"),
+    );
+    let plan = place.run(&["rekey", "--plan", "a.yaml"]);
+    assert!(
+        plan.stderr.contains("MAC over clear values too"),
+        "{}",
+        plan.stderr
+    );
+    place.write(".sops.yaml", short);
+    let plan = place.run(&["rekey", "--plan", "--json", "a.yaml"]);
+    ok(&plan);
+    let report = plan.json().unwrap();
+    assert_eq!(report["made_encrypted"], serde_json::json!(["user"]));
+    let reasons = report["reasons"].to_string();
+    let expected = "(encrypted_regex ^password$ -> unencrypted_suffix _unencrypted)";
+    assert!(reasons.contains(expected), "{reasons}");
+    assert!(reasons.contains("MAC over clear values too"), "{reasons}");
+    ok(&place.run_with_key(&["rekey", "."]));
+    let text = place.read("a.yaml");
+    assert!(
+        text.contains("user: ENC[") && !text.contains("mac_only_encrypted"),
+        "{text}"
+    );
+    // The rule of Secrets is the one that no rule has to name.
+    let text = place.read("secret.yaml");
+    assert!(
+        text.contains("kind: Secret\n") && text.contains("encrypted_regex: ^(data|stringData)$"),
+        "{text}"
+    );
+    let again = place.run(&["rekey", "."]);
+    ok(&again);
+    assert!(again.stderr.contains("up to date  3"), "{}", again.stderr);
+    // A rule that says nothing is no word for less than there is.
+    place.write("b.yaml", "password_unencrypted: one\nuser: app\n");
+    ok(&place.run(&["encrypt", "--encrypted-regex", "^password", "b.yaml"]));
+    let stays = place.run(&["rekey", "b.yaml"]);
+    ok(&stays);
+    assert!(
+        stays
+            .stderr
+            .contains("names no selection, and the file keeps its own"),
+        "{}",
+        stays.stderr
+    );
+}
+
+/// Groups by their keys, as a rule writes them.
+fn groups(groups: &[&[&str]], threshold: usize) -> String {
+    let mut text = "creation_rules:\n  - key_groups:\n".to_owned();
+    for group in groups {
+        text.push_str(&format!("      - age: [{}]\n", group.join(", ")));
+    }
+    format!("{text}    shamir_threshold: {threshold}\n")
+}
+
+/// Nobody leaves every group, and yet somebody opens the file no more.
+#[test]
+fn whoever_loses_access_in_any_way_gets_no_data_key_that_counts() {
+    let other = other_recipient();
+    let other = other.as_str();
+    let third = age::x25519::Identity::generate().to_public().to_string();
+    let third = third.as_str();
+    let both = format!("{}\n{OTHER_IDENTITY}", crate::bed::IDENTITY);
+    let token = |text: &str| {
+        let token = text.split("ENC[").nth(1).unwrap();
+        token.split(']').next().unwrap().to_owned()
+    };
+    for (verb, before, after, lost) in [
+        // Moved to the group of another.
+        (
+            "updatekeys",
+            groups(&[&[RECIPIENT], &[other]], 2),
+            groups(&[&[RECIPIENT, other], &[RECIPIENT, third]], 2),
+            None,
+        ),
+        (
+            "rekey",
+            groups(&[&[RECIPIENT], &[other]], 2),
+            groups(&[&[RECIPIENT, other], &[third]], 2),
+            Some(format!("age {RECIPIENT} with age {other}")),
+        ),
+        // Out of one group, still in the other.
+        (
+            "updatekeys",
+            groups(&[&[RECIPIENT], &[RECIPIENT, other]], 2),
+            groups(&[&[RECIPIENT], &[other]], 2),
+            Some(format!("age {RECIPIENT}")),
+        ),
+        // A higher threshold.
+        (
+            "rekey",
+            groups(&[&[RECIPIENT], &[other], &[third]], 2),
+            groups(&[&[RECIPIENT], &[other], &[third]], 3),
+            Some(format!("age {RECIPIENT} with age {other}")),
+        ),
+        // One more group, that is needed; and one that is not.
+        (
+            "updatekeys",
+            rules(&[RECIPIENT]),
+            groups(&[&[RECIPIENT], &[other]], 2),
+            Some(format!("age {RECIPIENT}")),
+        ),
+        (
+            "rekey",
+            groups(&[&[RECIPIENT], &[other]], 2),
+            groups(&[&[RECIPIENT], &[other], &[third]], 2),
+            None,
+        ),
+    ] {
+        let place = Place::new();
+        place.write(".sops.yaml", before);
+        place.write("a.yaml", "password: one\n");
+        ok(&place.run(&["encrypt", "a.yaml"]));
+        let old = token(&place.read("a.yaml"));
+        place.write(".sops.yaml", after);
+        let run = || place.selkie().env("SOPS_AGE_KEY", &both);
+        let done = run().args([verb, "--json", "a.yaml"]).run().unwrap();
+        ok(&done);
+        let report = done.json().unwrap();
+        let new = token(&place.read("a.yaml"));
+        assert_eq!(old != new, lost.is_some(), "{}", done.text());
+        let Some(lost) = lost else {
+            assert_eq!(report["seen_by_removed"], serde_json::json!([]));
+            continue;
+        };
+        assert_eq!(report["lost_access"][0], serde_json::json!(lost));
+        assert_eq!(report["seen_by_removed"], serde_json::json!(["password"]));
+        let told = format!("{lost} could read password");
+        assert!(
+            done.stderr.contains(&told) || report["lost_access"].as_array().unwrap().len() > 1,
+            "{}",
+            done.stderr
+        );
+        let again = run().args([verb, "a.yaml"]).run().unwrap();
+        assert!(again.stderr.contains("up to date"), "{}", again.stderr);
+    }
+}
+
+#[test]
+fn updatekeys_and_rotate_name_what_a_removed_reader_could_see() {
+    let place = repository();
+    let other = other_recipient();
+    let told = format!("age {other} could read password, list[0]: replace them");
+    let rotate = [
+        "rotate",
+        "--rm-age",
+        &other,
+        "--dry-run",
+        "--json",
+        "a.yaml",
+    ];
+    let done = place.run_with_key(&rotate);
+    ok(&done);
+    assert!(done.stderr.contains(&told), "{}", done.stderr);
+    let report = done.json().unwrap();
+    let values = serde_json::json!(["password", "list[0]"]);
+    assert_eq!(report["seen_by_removed"], values);
+    assert_eq!(report["removed"][0], format!("age {other}"));
+    let rotated = place.run_with_key(&["rotate", "a.yaml"]);
+    assert!(!rotated.stderr.contains("could read"), "{}", rotated.stderr);
+    place.write(".sops.yaml", rules(&[RECIPIENT]));
+    for flags in [&["--dry-run", "--json"][..], &["--json"]] {
+        let verb = [&["updatekeys"], flags, &["a.yaml"]].concat();
+        let done = place.run_with_key(&verb);
+        ok(&done);
+        assert!(done.stderr.contains(&told), "{}", done.stderr);
+        let report = done.json().unwrap();
+        assert_eq!(report["seen_by_removed"], values);
+        assert_eq!(report["new_data_key"], true);
+        assert!(report["note"].to_string().contains(&other));
+    }
+    let done = place.run_with_key(&["rotate", "--rm-age", RECIPIENT, "b/.env"]);
+    ok(&done);
+    let told = format!("age {RECIPIENT} could read PASSWORD: replace them");
+    assert!(done.stderr.contains(&told), "{}", done.stderr);
+}
+
+#[test]
+fn a_misnamed_config_is_told_by_every_verb_that_follows_rules() {
+    let place = Place::new();
+    place.write("a.yaml", "password: one\n");
+    ok(&place.run(&["encrypt", "--age", RECIPIENT, "a.yaml"]));
+    place.write(".sops.yml", rules(&[RECIPIENT]));
+    for verb in ["rekey", "updatekeys", "rules"] {
+        let done = place.run(&[verb, "a.yaml"]);
+        assert_eq!(done.code, Some(1), "{}", done.stderr);
+        let told = ".sops.yml is not used; the name is .sops.yaml";
+        assert_eq!(
+            done.stderr.matches(told).count(),
+            1,
+            "{verb}: {}",
+            done.stderr
+        );
+    }
+    // Nearer than the one that is used.
+    for name in ["b/c.yaml", "b/d.yaml"] {
+        place.write(name, place.read("a.yaml"));
+    }
+    place.write("b/.sops.yml", "");
+    fs::rename(place.path(".sops.yml"), place.path(".sops.yaml")).unwrap();
+    for (verb, path) in [("rekey", "b"), ("updatekeys", "b"), ("rules", "b/c.yaml")] {
+        let done = place.run(&[verb, path]);
+        ok(&done);
+        let told = "b/.sops.yml is not used; the name is .sops.yaml";
+        assert_eq!(
+            done.stderr.matches(told).count(),
+            1,
+            "{verb}: {}",
+            done.stderr
+        );
+    }
+}
+
+#[test]
+fn a_file_named_after_its_folder_is_named() {
+    let place = repository();
+    for verb in [
+        &["rekey"][..],
+        &["rotate"],
+        &["decrypt", "--check"],
+        &["updatekeys"],
+    ] {
+        ok(&place.run_with_key(&[verb, &["."]].concat()));
+        let done = place.run_with_key(&[verb, &[".", "notes.txt"]].concat());
+        assert_ne!(done.code, Some(0), "{verb:?}: {}", done.stderr);
+        assert!(
+            done.stderr.contains("error: notes.txt: "),
+            "{}",
+            done.stderr
+        );
+    }
+}
+
+#[test]
+fn a_folder_without_an_encrypted_file_is_told_beside_others() {
+    let place = repository();
+    for paths in [["b", "out"], ["out", "b"], ["b", "out/*.yaml"]] {
+        let done = place.run_with_key(&[&["decrypt", "--check"], &paths[..]].concat());
+        assert_eq!(done.code, Some(100), "{}", done.stderr);
+        assert!(done.stderr.contains("error: out"), "{}", done.stderr);
+        assert!(done.stderr.contains("opens   3"), "{}", done.stderr);
+    }
+    // One that is found by two of the paths counts for both.
+    ok(&place.run_with_key(&["decrypt", "--check", "b", "b/c.json", "."]));
+}
+
+#[test]
+fn a_dry_run_says_what_would_be() {
+    let place = repository();
+    fs::hard_link(place.path("a.yaml"), place.path("same.txt")).unwrap();
+    place.write(".sops.yaml", rules(&[RECIPIENT]));
+    for verb in [
+        &["rotate", "--dry-run"][..],
+        &["updatekeys", "--dry-run"],
+        &["rekey", "--plan"],
+    ] {
+        let done = place.run_with_key(&[verb, &["a.yaml"]].concat());
+        ok(&done);
+        let told = "1 other name (hard link), which would keep the old content";
+        assert!(done.stderr.contains(told), "{}", done.stderr);
+    }
+    let done = place.run_with_key(&["rotate", "a.yaml"]);
+    let told = "1 other name (hard link), which still holds the old content";
+    assert!(done.stderr.contains(told), "{}", done.stderr);
 }
 
 #[test]

@@ -113,7 +113,29 @@ fn groups_split_the_data_key() {
     let recipient = other.to_public().to_string();
     let refused = place.run_with_key(&["groups", "add", "secret.yaml"]);
     assert_eq!(refused.code, Some(1));
-    ok(&place.run_with_key(&["groups", "add", "secret.yaml", "--age", &recipient]));
+    let add = ["groups", "add", "secret.yaml", "--age", &recipient];
+    let none = place.run_with_key(&[&add[..], &["--threshold", "0"]].concat());
+    assert_eq!(none.code, Some(1), "{}", none.stderr);
+    assert!(
+        none.stderr.contains("no group would be needed"),
+        "{}",
+        none.stderr
+    );
+    let before = place.read("secret.yaml");
+    let token = |text: &str| text.split("ENC[").nth(1).unwrap().to_owned();
+    ok(&place.run_with_key(&[&add[..], &["--keep-data-key"]].concat()));
+    assert_eq!(token(&before), token(&place.read("secret.yaml")));
+    place.write("secret.yaml", &before);
+    // He alone opened it, and no longer does.
+    let added = place.run_with_key(&add);
+    ok(&added);
+    assert_ne!(token(&before), token(&place.read("secret.yaml")));
+    let told = format!("age {RECIPIENT} could read stringData.password");
+    assert!(
+        added.stderr.contains("threshold 2, new data key") && added.stderr.contains(&told),
+        "{}",
+        added.stderr
+    );
     let alone = place.run_with_key(&["decrypt", "secret.yaml"]);
     assert_eq!(
         alone.code,
