@@ -184,7 +184,7 @@ user: other
         let source = encrypted(secret, Selection::default());
         let implied = implied_selection(&source, Format::Yaml);
         assert_eq!(implied, Some(Selection::default()));
-        let source = encrypted(PLAIN, rule("encrypted_regex=^password$"));
+        let source = encrypted("password: one\n", rule("encrypted_regex=^password$"));
         let implied = implied_selection(&source, Format::Yaml);
         assert_eq!(implied, Some(Selection::default()));
         let both = format!("{secret}---\nkind: ConfigMap\ndata:\n  c: d\n");
