@@ -158,6 +158,11 @@ impl Certificate {
         self.fingerprint
     }
 
+    /// Returns the length of the key's modulus in bytes: 512 for RSA-4096.
+    pub fn key_len(&self) -> usize {
+        self.public_key.key_size_bytes()
+    }
+
     /// Returns the first moment of validity, which orders the keys of a ring.
     pub fn not_before(&self) -> Timestamp {
         self.not_before

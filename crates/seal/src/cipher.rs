@@ -88,6 +88,11 @@ impl<'a> Sealed<'a> {
         Ok(Self { block, body })
     }
 
+    /// Length of the RSA block, which is that of the key's modulus.
+    pub(crate) fn block_len(&self) -> usize {
+        self.block.len()
+    }
+
     /// Opens the value; `None` unless RSA-OAEP and AES-GCM both succeed.
     pub(crate) fn open(
         &self,

@@ -9,14 +9,18 @@
 //!   [`Unsealer`] tries the key that opened the value before.
 //! - [`decode_value`] and [`encode_value`] convert between `spec.encryptedData` text and bytes.
 //! - [`manifest`] turns Secret manifests into SealedSecret manifests in place.
+//! - [`object`] reads, opens, checks, changes and prints SealedSecrets one by one, with a ring or with
+//!   [`PrivateKeys`] alone.
 
 mod certificate;
 mod cipher;
 mod der;
 mod fingerprint;
 pub mod manifest;
+pub mod object;
 mod pem;
 mod private_key;
+mod private_keys;
 mod ring;
 mod scope;
 mod value;
@@ -24,7 +28,9 @@ mod value;
 pub use certificate::{Certificate, CertificateError, ExpiredError, GenerateError};
 pub use cipher::{SealError, UnsealError, seal_value};
 pub use fingerprint::Fingerprint;
+pub use object::OpenError;
 pub use private_key::{PrivateKey, PrivateKeyError};
+pub use private_keys::{PrivateKeys, PrivateKeysError};
 pub use ring::{KeyRing, RingKey, RingKeyError, Unsealer};
 pub use scope::{
     ANNOTATION_PREFIX, CLUSTER_WIDE_ANNOTATION, Label, NAMESPACE_WIDE_ANNOTATION, Scope,

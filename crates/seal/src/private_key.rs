@@ -42,29 +42,52 @@ impl PrivateKey {
     pub fn parse(text: &str) -> Result<Self, PrivateKeyError> {
         let mut problem = PrivateKeyError::NoKey;
         for block in pem::blocks(text) {
-            match block.kind.as_str() {
-                "ENCRYPTED PRIVATE KEY" => problem = PrivateKeyError::Encrypted,
-                PKCS1_TYPE if block.has_headers => problem = PrivateKeyError::Encrypted,
-                PKCS1_TYPE => match KeyPair::from_der(&block.contents) {
-                    Ok(pair) => return Self::from_pair(&pair),
-                    Err(_) if der::is_versioned_sequence(&block.contents) => {
-                        problem = PrivateKeyError::Unusable;
-                    }
-                    Err(_) => {}
-                },
-                "PRIVATE KEY" if der::rsa_key_in_pkcs8(&block.contents).is_some() => {
-                    match KeyPair::from_pkcs8(&block.contents) {
-                        Ok(pair) => return Self::from_pair(&pair),
-                        Err(_) => problem = PrivateKeyError::Unusable,
-                    }
-                }
-                "PRIVATE KEY" | "EC PRIVATE KEY" if der::is_versioned_sequence(&block.contents) => {
-                    return Err(PrivateKeyError::NotRsa);
-                }
-                _ => {}
+            match Self::of_block(&block) {
+                Ok(Some(key)) => return Ok(key),
+                Ok(None) => {}
+                Err(PrivateKeyError::NotRsa) => return Err(PrivateKeyError::NotRsa),
+                Err(error) => problem = error,
             }
         }
         Err(problem)
+    }
+
+    /// Parses every private key of the text. Fails when there is none, and for a block that looks
+    /// like a key and cannot be used.
+    pub fn parse_all(text: &str) -> Result<Vec<Self>, PrivateKeyError> {
+        let mut keys = Vec::new();
+        for block in pem::blocks(text) {
+            keys.extend(Self::of_block(&block)?);
+        }
+        match keys.is_empty() {
+            true => Err(PrivateKeyError::NoKey),
+            false => Ok(keys),
+        }
+    }
+
+    /// The key of a block; `None` when the block is something else.
+    fn of_block(block: &pem::Block) -> Result<Option<Self>, PrivateKeyError> {
+        match block.kind.as_str() {
+            "ENCRYPTED PRIVATE KEY" => Err(PrivateKeyError::Encrypted),
+            PKCS1_TYPE if block.has_headers => Err(PrivateKeyError::Encrypted),
+            PKCS1_TYPE => match KeyPair::from_der(&block.contents) {
+                Ok(pair) => Self::from_pair(&pair).map(Some),
+                Err(_) if der::is_versioned_sequence(&block.contents) => {
+                    Err(PrivateKeyError::Unusable)
+                }
+                Err(_) => Ok(None),
+            },
+            "PRIVATE KEY" if der::rsa_key_in_pkcs8(&block.contents).is_some() => {
+                match KeyPair::from_pkcs8(&block.contents) {
+                    Ok(pair) => Self::from_pair(&pair).map(Some),
+                    Err(_) => Err(PrivateKeyError::Unusable),
+                }
+            }
+            "PRIVATE KEY" | "EC PRIVATE KEY" if der::is_versioned_sequence(&block.contents) => {
+                Err(PrivateKeyError::NotRsa)
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Makes a new key of 2048, 3072, 4096 or 8192 bits; half a second for 4096.

@@ -9,9 +9,28 @@ use selkie_secret::SecretBytes;
 use crate::cipher::Sealed;
 use crate::{Certificate, Fingerprint, Label, PrivateKey, PrivateKeyError, UnsealError};
 
+/// A private key, ready to decrypt.
+pub(crate) struct Opener {
+    fingerprint: Fingerprint,
+    decrypting: OaepPrivateDecryptingKey,
+}
+
+impl Opener {
+    pub(crate) fn new(key: &PrivateKey) -> Result<Self, PrivateKeyError> {
+        Ok(Self {
+            fingerprint: key.fingerprint(),
+            decrypting: key.decrypting()?,
+        })
+    }
+
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+}
+
 /// One sealing key: its private half, ready to decrypt, and its certificate.
 pub struct RingKey {
-    decrypting: OaepPrivateDecryptingKey,
+    opener: Opener,
     certificate: Certificate,
     ordering: Timestamp,
 }
@@ -47,9 +66,8 @@ impl RingKey {
                 private: private.fingerprint(),
             });
         }
-        let decrypting = private.decrypting()?;
         Ok(Self {
-            decrypting,
+            opener: Opener::new(private)?,
             certificate,
             ordering,
         })
@@ -121,11 +139,8 @@ impl KeyRing {
     /// Returns what opens the values of one object. `first` names the key to try before the
     /// others: the one that opened the object before.
     pub fn unsealer<'a>(&'a self, label: &'a Label, first: Option<Fingerprint>) -> Unsealer<'a> {
-        Unsealer {
-            ring: self,
-            label,
-            first,
-        }
+        let keys = self.0.iter().map(|key| &key.opener).collect();
+        Unsealer::new(keys, label, first)
     }
 }
 
@@ -140,23 +155,29 @@ impl std::fmt::Debug for KeyRing {
 /// Opens the values of one object; the key that opened one is tried first on the next, since a
 /// wrong key costs as much time as the right one (about 5 ms).
 pub struct Unsealer<'a> {
-    ring: &'a KeyRing,
+    keys: Vec<&'a Opener>,
     label: &'a Label,
     first: Option<Fingerprint>,
 }
 
-impl Unsealer<'_> {
+impl<'a> Unsealer<'a> {
+    pub(crate) fn new(keys: Vec<&'a Opener>, label: &'a Label, first: Option<Fingerprint>) -> Self {
+        Self { keys, label, first }
+    }
+
     /// Opens one value. Every key is tried before it fails with [`UnsealError::NoKey`].
     pub fn unseal(&mut self, sealed: &[u8]) -> Result<SecretBytes, UnsealError> {
         let sealed = Sealed::parse(sealed)?;
-        let is_first = |key: &&RingKey| Some(key.fingerprint()) == self.first;
-        let first = self.ring.iter().filter(is_first);
-        let others = self.ring.iter().filter(|key| !is_first(key));
-        for key in first.chain(others) {
-            if let Some(plaintext) = sealed.open(&key.decrypting, self.label) {
-                self.first = Some(key.fingerprint());
-                return Ok(plaintext);
-            }
+        let is_first = |key: &&Opener| Some(key.fingerprint) == self.first;
+        let keys = || self.keys.iter().copied();
+        let others = keys().filter(|key| !is_first(key));
+        let opened = keys().filter(is_first).chain(others).find_map(|key| {
+            let plaintext = sealed.open(&key.decrypting, self.label)?;
+            Some((key.fingerprint, plaintext))
+        });
+        if let Some((fingerprint, plaintext)) = opened {
+            self.first = Some(fingerprint);
+            return Ok(plaintext);
         }
         Err(UnsealError::NoKey)
     }

@@ -7,43 +7,37 @@ use super::write::{Entry, Remarks, Tree};
 use super::{SealManifestError, SealPlan};
 use crate::{CLUSTER_WIDE_ANNOTATION, NAMESPACE_WIDE_ANNOTATION, Scope};
 
+/// What a Secret says of itself.
+pub(crate) struct Declared<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) namespace: &'a str,
+    /// The scope that its annotations name.
+    pub(crate) scope: Scope,
+}
+
 /// Name, namespace and scope: what the values are bound to.
-pub(super) struct Identity {
-    pub(super) name: String,
+pub(crate) struct Identity {
+    pub(crate) name: String,
     /// Empty only for cluster-wide.
-    pub(super) namespace: String,
-    pub(super) scope: Scope,
+    pub(crate) namespace: String,
+    pub(crate) scope: Scope,
     /// Whether the scope was given, so that the annotations are rewritten.
     rewrites_scope: bool,
 }
 
 impl Identity {
-    /// Rules 2 to 4 of sealed-secrets.md 12.5.
-    pub(super) fn decide(
-        reader: &Reader<'_, '_>,
-        metadata: &[Field],
+    /// Rules 2 to 4 of sealed-secrets.md 12.5; `line` is that of the Secret.
+    pub(crate) fn of(
+        line: usize,
+        declared: &Declared<'_>,
         plan: &SealPlan<'_>,
     ) -> Result<Self, SealManifestError> {
-        let line = reader.line;
-        let text = |name: &str| match metadata.iter().find(|field| field.name == name) {
-            Some(field) => reader.text(field.value, || format!("metadata.{name}")),
-            None => Ok(Cow::Borrowed("")),
-        };
-        let own_name = text("name")?;
-        let name = plan.name.unwrap_or(&own_name).to_owned();
+        let name = plan.name.unwrap_or(declared.name).to_owned();
         if name.is_empty() {
             return Err(SealManifestError::NoName { line });
         }
-        let annotations = match metadata.iter().find(|field| field.name == "annotations") {
-            Some(field) => reader.fields(field.value, "metadata.annotations")?,
-            None => Vec::new(),
-        };
-        let annotated = Scope::of_annotations(|name| {
-            let found = annotations.iter().find(|field| field.name == name)?;
-            Some(reader.stream.node(found.value).value.as_ref())
-        });
-        let scope = plan.scope.unwrap_or(annotated);
-        let found = text("namespace")?.into_owned();
+        let scope = plan.scope.unwrap_or(declared.scope);
+        let found = declared.namespace.to_owned();
         let namespace = match (scope, plan.namespace) {
             (Scope::ClusterWide, _) => found,
             (_, Some(given)) if !found.is_empty() && found != given => {
@@ -63,6 +57,34 @@ impl Identity {
             scope,
             rewrites_scope: plan.scope.is_some(),
         })
+    }
+
+    /// Reads what the metadata of a Secret says.
+    pub(super) fn decide(
+        reader: &Reader<'_, '_>,
+        metadata: &[Field],
+        plan: &SealPlan<'_>,
+    ) -> Result<Self, SealManifestError> {
+        let text = |name: &str| match metadata.iter().find(|field| field.name == name) {
+            Some(field) => reader.text(field.value, || format!("metadata.{name}")),
+            None => Ok(Cow::Borrowed("")),
+        };
+        let name = text("name")?;
+        let annotations = match metadata.iter().find(|field| field.name == "annotations") {
+            Some(field) => reader.fields(field.value, "metadata.annotations")?,
+            None => Vec::new(),
+        };
+        let scope = Scope::of_annotations(|name| {
+            let found = annotations.iter().find(|field| field.name == name)?;
+            Some(reader.stream.node(found.value).value.as_ref())
+        });
+        let namespace = text("namespace")?;
+        let declared = Declared {
+            name: &name,
+            namespace: &namespace,
+            scope,
+        };
+        Self::of(reader.line, &declared, plan)
     }
 
     /// The SealedSecret's own metadata: name, namespace, and the annotation of the scope alone.
@@ -140,7 +162,7 @@ impl Identity {
 
 /// Fields of metadata that a server fills in (sealed-secrets.md 12.5, rule 5). Upstream keeps
 /// managedFields, which mean nothing in a template.
-const SERVER_FIELDS: [&str; 9] = [
+pub(crate) const SERVER_FIELDS: [&str; 9] = [
     "selfLink",
     "uid",
     "resourceVersion",
@@ -152,7 +174,7 @@ const SERVER_FIELDS: [&str; 9] = [
     "managedFields",
 ];
 /// Annotations that hold a copy of the whole manifest, in clear.
-pub(super) const LAST_APPLIED: [&str; 2] = [
+pub(crate) const LAST_APPLIED: [&str; 2] = [
     "kubectl.kubernetes.io/last-applied-configuration",
     "kubecfg.ksonnet.io/last-applied-configuration",
 ];

@@ -4,8 +4,8 @@
 //! comments inside one stay with the field they belong to, where the SealedSecret has that field.
 
 mod concatenated;
-mod identity;
-mod nodes;
+pub(crate) mod identity;
+pub(crate) mod nodes;
 mod read;
 mod write;
 
@@ -109,6 +109,34 @@ pub enum SealManifestError {
         /// Path of the value.
         path: String,
     },
+    /// Something else where a list has to be.
+    #[error("line {line}: {path} is not a list")]
+    NotAList {
+        /// Line of the value.
+        line: usize,
+        /// Path of the value.
+        path: String,
+    },
+    /// Something else where a boolean has to be.
+    #[error("line {line}: {path} is neither true nor false")]
+    NotABoolean {
+        /// Line of the value.
+        line: usize,
+        /// Path of the value.
+        path: String,
+    },
+    /// An object that cannot be sealed.
+    #[error("line {line}: {} cannot be sealed; only a Secret of apiVersion v1 can", told(.kind, .version, .name))]
+    NotASecret {
+        /// Line of the object.
+        line: usize,
+        /// Its kind, empty when there is none.
+        kind: String,
+        /// Its apiVersion, empty when there is none.
+        version: String,
+        /// Its name, empty when there is none.
+        name: String,
+    },
     /// A number, a boolean or a collection where text has to be.
     #[error("line {line}: {path} is not a string; put the value in quotes")]
     NotText {
@@ -198,6 +226,21 @@ pub enum SealManifestError {
         /// Line of the document.
         line: usize,
     },
+}
+
+/// An object by what it says of itself: `the ConfigMap "x" of v1`.
+pub(crate) fn told(kind: &str, version: &str, name: &str) -> String {
+    let mut text = match kind {
+        "" => "the object without a kind".to_owned(),
+        kind => format!("the {kind}"),
+    };
+    if !name.is_empty() {
+        text.push_str(&format!(" {name:?}"));
+    }
+    if !version.is_empty() {
+        text.push_str(&format!(" of {version}"));
+    }
+    text
 }
 
 /// Seals every Secret of a manifest, YAML or JSON.

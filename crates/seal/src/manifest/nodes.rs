@@ -11,46 +11,55 @@ use super::write::{Entry, Remarks, Tree};
 use crate::decode_value;
 
 /// A value to seal.
-pub(super) struct Value<'s> {
-    pub(super) key: String,
+pub(crate) struct Value<'s> {
+    pub(crate) key: String,
     /// `data.password`, for messages.
-    pub(super) path: String,
-    pub(super) plaintext: Zeroizing<Vec<u8>>,
-    pub(super) token: Option<&'s str>,
+    pub(crate) path: String,
+    pub(crate) plaintext: Zeroizing<Vec<u8>>,
+    pub(crate) token: Option<&'s str>,
     pub(super) remarks: Remarks,
 }
 
 /// One entry of a mapping, merge keys resolved.
 #[derive(Clone)]
-pub(super) struct Field {
-    pub(super) name: String,
-    pub(super) key: NodeId,
+pub(crate) struct Field {
+    pub(crate) name: String,
+    pub(crate) key: NodeId,
     /// What an alias points to.
-    pub(super) value: NodeId,
+    pub(crate) value: NodeId,
     /// The value as it stands, which may be an alias and may have comments.
-    pub(super) written: NodeId,
+    pub(crate) written: NodeId,
 }
 
 /// Reads nodes of one Secret.
-pub(super) struct Reader<'a, 's> {
-    pub(super) stream: &'a Stream<'s>,
+pub(crate) struct Reader<'a, 's> {
+    pub(crate) stream: &'a Stream<'s>,
     /// Line of the Secret.
-    pub(super) line: usize,
+    pub(crate) line: usize,
     /// How many nodes may still be copied.
     budget: Cell<usize>,
+    numbers_as_text: bool,
 }
 
 impl<'a, 's> Reader<'a, 's> {
-    pub(super) fn new(stream: &'a Stream<'s>, line: usize) -> Self {
+    pub(crate) fn new(stream: &'a Stream<'s>, line: usize) -> Self {
         Self {
             stream,
             line,
             budget: Cell::new(MAX_NODES),
+            numbers_as_text: false,
         }
     }
 
+    /// Has numbers and booleans of YAML count as text where text has to be, as for kubeseal, if
+    /// they read as they are written.
+    pub(crate) fn with_numbers_as_text(mut self, on: bool) -> Self {
+        self.numbers_as_text = on;
+        self
+    }
+
     /// The entries of a mapping in order, those of merge keys (`<<`) after them; null has none.
-    pub(super) fn fields(
+    pub(crate) fn fields(
         &self,
         mapping: NodeId,
         path: &str,
@@ -118,7 +127,7 @@ impl<'a, 's> Reader<'a, 's> {
 
     /// The values of both fields; `stringData` wins over the same key in `data`, as in the API
     /// server.
-    pub(super) fn values(
+    pub(crate) fn values(
         &self,
         data: Option<&Field>,
         string_data: Option<&Field>,
@@ -130,7 +139,10 @@ impl<'a, 's> Reader<'a, 's> {
             };
             for entry in self.fields(field.value, &field.name)? {
                 let path = format!("{}.{}", field.name, entry.name);
-                let text = self.text(entry.value, || path.clone())?;
+                let text = match encoded {
+                    true => self.text(entry.value, || path.clone())?,
+                    false => self.text_as_go(entry.value, || path.clone())?,
+                };
                 let plaintext = if encoded {
                     decode_value(&text).map_err(|source| SealManifestError::Base64 {
                         line: self.line_of(entry.value),
@@ -162,7 +174,7 @@ impl<'a, 's> Reader<'a, 's> {
     }
 
     /// The text of a scalar; null is empty.
-    pub(super) fn text(
+    pub(crate) fn text(
         &self,
         node: NodeId,
         path: impl Fn() -> String,
@@ -182,6 +194,52 @@ impl<'a, 's> Reader<'a, 's> {
             }
             Ok(Scalar::Null) => Ok(Cow::Borrowed("")),
             _ => Err(wrong()),
+        }
+    }
+
+    /// The text of a scalar; a number or a boolean too, where they count as text.
+    ///
+    /// Go would print `1.10` as `1.1` and `010` as `8`: what would not be the text that stands
+    /// there is refused.
+    pub(crate) fn text_as_go(
+        &self,
+        node: NodeId,
+        path: impl Fn() -> String,
+    ) -> Result<Cow<'a, str>, SealManifestError> {
+        let id = self.stream.target(node);
+        let found = self.stream.node(id);
+        let counts = self.numbers_as_text && found.kind == Kind::Scalar && found.tag.is_none();
+        if counts {
+            let printed = match self.stream.resolve(id) {
+                Ok(Scalar::Bool(on)) => Some(on.to_string()),
+                Ok(Scalar::Int(number)) => Some(number.to_string()),
+                Ok(Scalar::Uint(number)) => Some(number.to_string()),
+                // Go prints floats with the digits of 32 bits.
+                #[allow(clippy::cast_possible_truncation, reason = "as Go does")]
+                Ok(Scalar::Float(number)) => Some((number as f32).to_string()),
+                _ => None,
+            };
+            if printed.is_some_and(|printed| Zeroizing::new(printed).as_str() == found.value) {
+                return Ok(Cow::Borrowed(&found.value));
+            }
+        }
+        self.text(node, path)
+    }
+
+    /// The boolean of a field; `None` for null and for a field that is not there.
+    pub(crate) fn boolean(
+        &self,
+        field: Option<&Field>,
+        path: &str,
+    ) -> Result<Option<bool>, SealManifestError> {
+        let Some(field) = field else { return Ok(None) };
+        match self.stream.resolve(field.value) {
+            Ok(Scalar::Bool(on)) => Ok(Some(on)),
+            Ok(Scalar::Null) => Ok(None),
+            _ => Err(SealManifestError::NotABoolean {
+                line: self.line_of(field.value),
+                path: path.to_owned(),
+            }),
         }
     }
 
@@ -280,7 +338,7 @@ impl<'a, 's> Reader<'a, 's> {
         remarks
     }
 
-    pub(super) fn line_of(&self, node: NodeId) -> usize {
+    pub(crate) fn line_of(&self, node: NodeId) -> usize {
         self.stream.line_column(self.stream.node(node).span.start).0
     }
 

@@ -30,6 +30,12 @@ pub fn parse_bytes<'s>(source: &'s [u8], limits: &Limits) -> Result<Stream<'s>, 
     parse(error::text_of(source)?, limits)
 }
 
+/// A string in quotes as Go's `json.Marshal` writes it, `<`, `>` and `&` as escapes.
+#[must_use]
+pub fn quoted_as_go(text: &str) -> String {
+    emit::quoted(text, emit::Spelling::GO)
+}
+
 /// What sops 3.13.3 takes a scalar for.
 pub(crate) fn resolve<'a>(stream: &'a Stream<'_>, id: NodeId) -> Result<Scalar<'a>, ResolveError> {
     let node = stream.node(id);
