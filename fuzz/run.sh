@@ -2,7 +2,8 @@
 # Builds the fuzz targets and runs each for a time: fuzz/run.sh SECONDS [TARGET...]
 #
 # The coverage flags are those of cargo-fuzz; a stable compiler takes them, so that nothing but
-# cargo is needed. FUZZ_FEATURES=sealed adds the target of that name. What a run finds stays in fuzz/artifacts; what it learned, in fuzz/corpus.
+# cargo is needed. FUZZ_FEATURES="age sealed" adds the targets of those names, which take minutes to
+# build. What a run finds stays in fuzz/artifacts; what it learned, in fuzz/corpus.
 set -eu
 cd "$(dirname "$0")"
 seconds=$1
@@ -15,7 +16,9 @@ flags="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 CARGO_TARGET_DIR=$target RUSTFLAGS=$flags cargo build --locked --release --quiet --target "$host" --features "${FUZZ_FEATURES:-}"
 # shellcheck disable=SC2046 # names without blanks
 [ $# -gt 0 ] || set -- yaml json dotenv ini round_trip metadata rules ${FUZZ_FEATURES:-}
-SELKIE_FUZZ_SEEDS=seeds "$target/$host/release/round_trip"
+for writer in round_trip age; do
+    [ ! -x "$target/$host/release/$writer" ] || SELKIE_FUZZ_SEEDS=seeds "$target/$host/release/$writer"
+done
 status=0
 for name in "$@"; do
     mkdir -p "corpus/$name" "artifacts/$name"

@@ -1,6 +1,8 @@
 //! The properties that the fuzz targets check; `tests/tests/properties.rs` checks the same ones with
 //! generated texts.
 
+#[cfg(feature = "age")]
+pub mod age;
 #[cfg(feature = "sealed")]
 pub mod manifest;
 pub mod properties;

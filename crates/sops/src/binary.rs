@@ -1,5 +1,8 @@
 //! Files that are one value: any bytes in, JSON out (sops-format.md 13).
 
+use std::panic::resume_unwind;
+use std::thread;
+
 use selkie_secret::SecretBytes;
 use selkie_text::{self as text, Edits, Kind as NodeKind, Stream, Syntax};
 use zeroize::Zeroizing;
@@ -9,7 +12,7 @@ use crate::data_key::{self, GroupError};
 use crate::decrypt::{DecryptError, DecryptOptions};
 use crate::encrypt::{AlreadyEncrypted, EncryptError, EncryptPlan, Encrypted, Encryption};
 use crate::format::Format;
-use crate::keys::{DataKey, DataKeySource};
+use crate::keys::{DataKey, DataKeySource, RandomError};
 use crate::mac::Mac;
 use crate::metadata::{self, Metadata, NewMetadata};
 use crate::open::{self, MacError, Opened};
@@ -21,6 +24,9 @@ use crate::whole_mac;
 /// The key of the value, and its additional authenticated data.
 const DATA_KEY: &str = "data";
 const DATA_AAD: &str = "data:";
+
+/// Bytes whose digest takes longer than a thread to start.
+const WORTH_A_THREAD: usize = 1 << 20;
 
 /// Encrypts bytes as one value.
 ///
@@ -51,9 +57,9 @@ pub fn encrypt_binary_as(
     let mut ivs = Ivs::new();
     let wrapped = data_key::wrap(&key, &plan.groups, plan.threshold)?;
     let now = rfc3339::of(plan.now);
-    let mut mac = Mac::new(false);
-    mac.add(&Value::Str(bytes.into()), true);
-    let mac = cipher.encrypt(mac.finish().as_bytes(), &now, Kind::Str, &mut ivs)?;
+    let (digest, token) = digest_and_token(bytes, &cipher, &mut ivs);
+    let token = token?;
+    let mac = cipher.encrypt(digest.as_bytes(), &now, Kind::Str, &mut ivs)?;
     let block = NewMetadata {
         groups: &wrapped.groups,
         threshold: wrapped.threshold,
@@ -65,10 +71,6 @@ pub fn encrypt_binary_as(
     }
     .to_value(to.syntax());
     if to.syntax() != Syntax::Json {
-        let token = match bytes.is_empty() {
-            true => String::new(),
-            false => cipher.encrypt(bytes, DATA_AAD, Kind::Str, &mut ivs)?,
-        };
         let mut encrypted = in_frame(token, to, &block)?;
         encrypted.text = whole_mac::seal(encrypted.text, to, &key)?;
         return Ok(Encryption::Encrypted(encrypted));
@@ -84,11 +86,11 @@ pub fn encrypt_binary_as(
     let (before, after) = frame
         .split_once("\"\"")
         .ok_or_else(|| EncryptError::SelfCheck("no place for the value".to_owned()))?;
-    let token = match bytes.is_empty() {
-        true => String::new(),
-        false => cipher.encrypt(bytes, DATA_AAD, Kind::Str, &mut ivs)?,
-    };
-    let mut text = [before, "\"", &token, "\"", after].concat();
+    let mut text = token;
+    text.reserve(frame.len());
+    text.insert_str(0, &format!("{before}\""));
+    text.push('"');
+    text.push_str(after);
     if plan.whole_mac {
         text = whole_mac::seal(text, to, &key)?;
     }
@@ -97,6 +99,35 @@ pub fn encrypt_binary_as(
         values: usize::from(!bytes.is_empty()),
         comments: 0,
     }))
+}
+
+/// Returns the digest for the MAC, and the ciphertext; empty for no bytes, as in sops.
+///
+/// SHA-512 takes as long as encryption and encoding together, so that of a large file gets a thread.
+fn digest_and_token(
+    bytes: &[u8],
+    cipher: &Cipher<'_>,
+    ivs: &mut Ivs,
+) -> (String, Result<String, RandomError>) {
+    let digest = || {
+        let mut mac = Mac::new(false);
+        mac.add(&Value::Str(bytes.into()), true);
+        mac.finish()
+    };
+    thread::scope(|scope| {
+        let aside = (bytes.len() >= WORTH_A_THREAD)
+            .then(|| thread::Builder::new().spawn_scoped(scope, digest).ok())
+            .flatten();
+        let token = match bytes.is_empty() {
+            true => Ok(String::new()),
+            false => cipher.encrypt(bytes, DATA_AAD, Kind::Str, ivs),
+        };
+        let digest = match aside {
+            Some(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            None => digest(),
+        };
+        (digest, token)
+    })
 }
 
 /// Puts an encrypted value and the metadata into a file that is not JSON.

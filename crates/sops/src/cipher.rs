@@ -135,15 +135,16 @@ impl<'k> Cipher<'k> {
         kind: Kind,
         iv: &[u8; IV_LEN],
     ) -> String {
-        let mut data = Zeroizing::new(plaintext.to_vec());
+        let mut data = vec![0; plaintext.len()];
+        let buffer = InOutBuf::new(plaintext, &mut data).expect("the lengths are equal");
         let tag = self
             .aead
-            .encrypt_inout_detached(iv.into(), aad.as_bytes(), InOutBuf::from(&mut data[..]))
+            .encrypt_inout_detached(iv.into(), aad.as_bytes(), buffer)
             .expect("a value is far below the 64 GiB limit of GCM");
         let name = kind.name();
         let mut text = String::with_capacity(PREFIX.len() + data.len() * 4 / 3 + 100);
         text.push_str(PREFIX);
-        BASE64.encode_string(&*data, &mut text);
+        BASE64.encode_string(data, &mut text);
         text.push_str(",iv:");
         BASE64.encode_string(iv, &mut text);
         text.push_str(",tag:");

@@ -72,10 +72,8 @@ pub(crate) fn append_entry(
         } else {
             " "
         };
-    } else if unfinished.trim_matches([' ', '\t']).is_empty()
-        && in_document(stream, document, last_line)
-    {
-        // Blanks without a line break stay at the end.
+    } else if unfinished.trim_matches(' ').is_empty() && in_document(stream, document, last_line) {
+        // Blanks without a line break stay at the end; a tab may stand only where it stands.
         edits.insert(last_line, entry);
         return Ok(());
     }

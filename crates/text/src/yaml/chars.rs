@@ -42,12 +42,25 @@ pub(super) fn width(b: u8) -> usize {
     }
 }
 
-/// Printable ASCII that means nothing inside a plain scalar: no blank and no indicator.
+/// Whether it is printable ASCII that means nothing inside a plain scalar: no blank, no indicator.
+const fn is_ordinary(b: u8) -> bool {
+    // No branches: a whole chunk is one run of vector instructions.
+    b.is_ascii_graphic()
+        & (b != b'#')
+        & (b != b',')
+        & (b != b':')
+        & (b != b'?')
+        & (b != b'[')
+        & (b != b']')
+        & (b != b'{')
+        & (b != b'}')
+}
+
 const ORDINARY: [bool; 256] = {
     let mut table = [false; 256];
-    let mut b = b'!';
-    while b <= b'~' {
-        table[b as usize] = !matches!(b, b'#' | b',' | b':' | b'?' | b'[' | b']' | b'{' | b'}');
+    let mut b = 0;
+    while b < table.len() {
+        table[b] = is_ordinary(b as u8);
         b += 1;
     }
     table
@@ -55,8 +68,27 @@ const ORDINARY: [bool; 256] = {
 
 /// Counts the ordinary bytes at the front: most of every file, passed without a closer look.
 pub(super) fn ordinary_run(bytes: &[u8]) -> usize {
-    let special = bytes.iter().position(|b| !ORDINARY[usize::from(*b)]);
-    special.unwrap_or(bytes.len())
+    let (chunks, _) = bytes.as_chunks::<16>();
+    let whole = chunks
+        .iter()
+        .take_while(|chunk| chunk.iter().fold(true, |all, b| all & is_ordinary(*b)))
+        .count();
+    let from = whole * 16;
+    let special = bytes[from..]
+        .iter()
+        .position(|b| !ORDINARY[usize::from(*b)]);
+    special.map_or(bytes.len(), |at| from + at)
+}
+
+/// Counts the bytes at the front, in whole chunks, that are printable ASCII or a line feed.
+fn printable_run(bytes: &[u8]) -> usize {
+    let (chunks, _) = bytes.as_chunks::<32>();
+    let printable = |b: u8| (b == b'\n') | (b.wrapping_sub(b' ') <= b'~' - b' ');
+    let whole = chunks
+        .iter()
+        .take_while(|chunk| chunk.iter().fold(true, |all, b| all & printable(*b)))
+        .count();
+    whole * 32
 }
 
 /// The offset of the first character that go-yaml's reader refuses (readerc.go).
@@ -64,7 +96,7 @@ pub(super) fn first_forbidden(source: &str) -> Option<usize> {
     let bytes = source.as_bytes();
     let mut at = 0;
     while at < bytes.len() {
-        at += ordinary_run(&bytes[at..]);
+        at += printable_run(&bytes[at..]);
         let Some(&b) = bytes.get(at) else { break };
         if b < 0x80 {
             if !matches!(b, b'\t' | b'\n' | b'\r' | 0x20..=0x7e) {
