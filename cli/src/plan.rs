@@ -170,11 +170,23 @@ pub(crate) struct Ruled {
     pub(crate) mac_only_encrypted: bool,
 }
 
-/// The config of a file, with the file's path as the rules see it; and what to say of a config with a
-/// wrong name.
-pub(crate) type Governed = (Option<(Arc<ConfigFile>, String)>, Option<String>);
+/// The config of a file, with the file's path as the rules see it; and a config with a wrong name that
+/// is nearer.
+pub(crate) type Governed = (Option<(Arc<ConfigFile>, String)>, Option<PathBuf>);
 
-fn misnamed(path: &Path) -> String {
+/// Says first of a config with a wrong name that it is not used: it may have been meant.
+pub(crate) fn hinted(failure: Failure, not_used: Option<&Path>) -> Failure {
+    let Some(path) = not_used else {
+        return failure;
+    };
+    let hints: Vec<String> = [misnamed(path)]
+        .into_iter()
+        .chain(failure.hint.clone())
+        .collect();
+    failure.hint(hints.join("\n"))
+}
+
+pub(crate) fn misnamed(path: &Path) -> String {
     format!("{} is not used; the name is .sops.yaml", path.display())
 }
 
@@ -289,19 +301,17 @@ impl<'a> Planner<'a> {
         let file = self.configs.for_file(&path)?;
         let not_used = self.configs.misnamed.take();
         let no_rule = |message: String| {
-            let hint = "write a rule for it, or name another config file with --config";
-            let hint = not_used
-                .iter()
-                .map(|path| misnamed(path))
-                .chain([hint.to_owned()]);
-            let hint: Vec<String> = hint.collect();
-            Failure::new(Kind::Other, message).hint(hint.join("\n"))
+            let failure = Failure::new(Kind::Other, message);
+            let failure =
+                failure.hint("write a rule for it, or name another config file with --config");
+            hinted(failure, not_used.as_deref())
         };
         let Some(file) = file else {
             return Err(no_rule("there is no .sops.yaml above this file".to_owned()));
         };
         let place = file.path.display().to_string();
-        let Some(rule) = file.rule_for(&path)? else {
+        let rule = file.rule_for(&path);
+        let Some(rule) = rule.map_err(|failure| hinted(failure, not_used.as_deref()))? else {
             return Err(no_rule(format!("{place} has no creation rules")));
         };
         let groups = rule.groups(&self.kms_context()?);
@@ -342,8 +352,7 @@ impl<'a> Planner<'a> {
         Ok(rule.is_some_and(|rule| !["", ".*", ".", "^.*$"].contains(&rule.path_regex())))
     }
 
-    /// Returns the config of a file with the file's path as its rules see it; and what to say of one with
-    /// a wrong name.
+    /// Returns the config of a file, and one with a wrong name.
     pub(crate) fn config(&mut self, path: &Path) -> Result<Governed, Failure> {
         let path = absolute(path);
         let file = self.configs.for_file(&path)?;
@@ -352,7 +361,7 @@ impl<'a> Planner<'a> {
             let relative = file.relative(&path).to_string_lossy().into_owned();
             (file, relative)
         });
-        Ok((config, not_used.map(|path| misnamed(&path))))
+        Ok((config, not_used))
     }
 
     /// Returns the keys that flags and variables name, or `None` when there is neither.

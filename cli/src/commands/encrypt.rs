@@ -1,5 +1,7 @@
 //! `selkie encrypt`: SOPS files, in place.
 
+use std::collections::HashSet;
+use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -181,6 +183,11 @@ impl Encrypt {
                 failures.push((path.clone(), failure));
             }
         }
+        // One that is named, and stands in a folder that is named, is not written twice at once.
+        let mut met = HashSet::new();
+        let is_first =
+            |path: &PathBuf| met.insert(fs::canonicalize(path).unwrap_or_else(|_| path.clone()));
+        files.retain(is_first);
         expanded
     }
 

@@ -138,14 +138,12 @@ impl Rekey {
         let shown = work.reselect.as_ref().and_then(shown_by);
         if self.plan {
             report.action = "would-rekey";
-            report
-                .warnings
-                .extend(shown.map(|shown| match self.allow_clear {
-                true => format!("would be put into clear: {shown}"),
-                false => format!(
-                    "would be put into clear: {shown}; without --allow-clear the file is refused"
-                ),
-            }));
+            let refused = match self.allow_clear {
+                true => "",
+                false => "; without --allow-clear the file is refused",
+            };
+            let shown = shown.map(|shown| format!("would be put into clear: {shown}{refused}"));
+            report.warnings.extend(shown);
             report.warnings.extend(document.hard_link_notice());
             return Ok(Outcome::Done(report));
         }
@@ -155,9 +153,8 @@ impl Rekey {
                 "let the rule select it; or, if it is no secret, run selkie rekey --allow-clear",
             ));
         }
-        report
-            .warnings
-            .extend(shown.map(|shown| format!("now in clear: {shown}")));
+        let shown = shown.map(|shown| format!("now in clear: {shown}"));
+        report.warnings.extend(shown);
         document.check_replaceable()?;
         let text = match &work.reselect {
             Some(reselect) => encrypted_afresh(document, &ruled, reselect, session)?,
@@ -237,27 +234,41 @@ fn reselect(
             let change = selection_change(text, format, &status.selection, rule);
             Some(other(rule.clone(), change.map_err(told)?))
         }
-        // A rule that names none was meant for the default; it is no word for less than there is.
+        // A rule that names none means the default; but it is no word for less than there is.
         None => match implied_selection(text, format).filter(|rule| *rule != status.selection) {
             None => None,
             Some(rule) => {
                 let change = selection_change(text, format, &status.selection, &rule);
                 let change = change.map_err(told)?;
-                if change.shows() {
-                    warnings.push(format!(
-                        "its rule names no selection, and the file keeps its own ({}): the default \
-                         ({}) would put something into clear",
-                        setting(&status.selection),
-                        setting(&rule),
-                    ));
-                    None
-                } else {
-                    Some(other(rule, change))
+                match spoiled_by(&change) {
+                    Some(spoiled) => {
+                        warnings.push(format!(
+                            "its rule names no selection, and the file keeps its own ({}): the \
+                             default ({}) would {spoiled}",
+                            setting(&status.selection),
+                            setting(&rule),
+                        ));
+                        None
+                    }
+                    None => Some(other(rule, change)),
                 }
             }
         },
     };
     Ok(changed.or_else(|| (!same_mac).then(stays)))
+}
+
+/// Says why a selection that nobody named is not for this file.
+fn spoiled_by(change: &SelectionChange) -> Option<&'static str> {
+    let is_kind = |path: &String| ["apiVersion", "kind"].contains(&path.as_str());
+    if change.shows() {
+        Some("put something into clear")
+    } else if change.made_encrypted.iter().any(is_kind) {
+        // Flux and Argo CD could not tell any more what it is.
+        Some("encrypt the kind of a manifest")
+    } else {
+        None
+    }
 }
 
 /// Compares a file with its rule; `None` when it is as it should be.

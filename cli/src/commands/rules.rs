@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::environment::Environment;
 use crate::failure::{Failure, Kind};
 use crate::key_changes;
-use crate::plan::{KeyFlags, Planner};
+use crate::plan::{KeyFlags, Planner, hinted, misnamed};
 use crate::ui::{Report, Ui};
 
 /// Say which rule of .sops.yaml applies to files, why, and with which keys
@@ -75,11 +75,8 @@ fn one(planner: &mut Planner<'_>, path: &Path) -> Result<Report, Failure> {
     let (config, not_used) = planner.config(path)?;
     let Some((file, relative)) = config else {
         let failure = Failure::new(Kind::Other, "there is no .sops.yaml above this file");
-        let hint = "write one, or name another config file with --config";
-        return Err(failure.hint(match not_used {
-            Some(not_used) => format!("{not_used}\n{hint}"),
-            None => hint.to_owned(),
-        }));
+        let failure = failure.hint("write one, or name another config file with --config");
+        return Err(hinted(failure, not_used.as_deref()));
     };
     let explanation = file.config.explain(&relative);
     let passed: Vec<String> = explanation
@@ -93,10 +90,11 @@ fn one(planner: &mut Planner<'_>, path: &Path) -> Result<Report, Failure> {
     let Some((number, rule)) = explanation.rule else {
         let message = format!("no creation rule of {place} matches this file");
         let failure = Failure::new(Kind::Other, message);
-        return Err(match passed.is_empty() {
+        let failure = match passed.is_empty() {
             true => failure.hint("it has no rules"),
             false => failure.hint(passed.join("\n")),
-        });
+        };
+        return Err(hinted(failure, not_used.as_deref()));
     };
     let groups: Vec<Vec<String>> = rule
         .groups(&std::collections::BTreeMap::new())
@@ -121,7 +119,7 @@ fn one(planner: &mut Planner<'_>, path: &Path) -> Result<Report, Failure> {
     );
     let shadowed = file.config.shadowed_rules();
     let shadowed = shadowed.iter().map(|rule| format!("{place}: {rule}"));
-    report.warnings.extend(not_used);
+    report.warnings.extend(not_used.map(|path| misnamed(&path)));
     report.warnings.extend(shadowed);
     Ok(report)
 }

@@ -297,6 +297,19 @@ fn rekey_follows_a_rule_from_which_something_was_taken_out() {
         "{}",
         stays.stderr
     );
+    // Nor may it hide what a manifest is.
+    let release = "apiVersion: v1\nkind: Release\nspec:\n  password: one\n";
+    place.write("c.yaml", release);
+    ok(&place.run(&["encrypt", "--encrypted-regex", "^password$", "c.yaml"]));
+    let stays = place.run(&["rekey", "c.yaml"]);
+    ok(&stays);
+    assert!(
+        stays
+            .stderr
+            .contains("would encrypt the kind of a manifest"),
+        "{}",
+        stays.stderr
+    );
 }
 
 /// Groups by their keys, as a rule writes them.
@@ -447,6 +460,23 @@ fn a_misnamed_config_is_told_by_every_verb_that_follows_rules() {
             done.stderr
         );
     }
+    place.write(
+        ".sops.yaml",
+        "creation_rules:\n  - path_regex: ^x$\n    pgp: x\n",
+    );
+    for verb in ["rekey", "updatekeys", "rules"] {
+        place.write("d/.sops.yml", rules(&[RECIPIENT]));
+        place.write("d/a.yaml", place.read("a.yaml"));
+        let done = place.run(&[verb, "d/a.yaml"]);
+        assert_eq!(done.code, Some(1), "{}", done.stderr);
+        let told = "d/.sops.yml is not used; the name is .sops.yaml";
+        assert_eq!(
+            done.stderr.matches(told).count(),
+            1,
+            "{verb}: {}",
+            done.stderr
+        );
+    }
     // Nearer than the one that is used.
     for name in ["b/c.yaml", "b/d.yaml"] {
         place.write(name, place.read("a.yaml"));
@@ -495,6 +525,16 @@ fn a_folder_without_an_encrypted_file_is_told_beside_others() {
         assert!(done.stderr.contains("error: out"), "{}", done.stderr);
         assert!(done.stderr.contains("opens   3"), "{}", done.stderr);
     }
+    // Of two names of a file the first counts.
+    place.write("b/c.json", "{\n  \"password\": \"three\"\n}\n");
+    let done = place.run(&["encrypt", "b", "b/c.json", "./b/c.json"]);
+    ok(&done);
+    assert_eq!(
+        done.stderr.matches("b/c.json: ").count(),
+        1,
+        "{}",
+        done.stderr
+    );
     // One that is found by two of the paths counts for both.
     ok(&place.run_with_key(&["decrypt", "--check", "b", "b/c.json", "."]));
 }
