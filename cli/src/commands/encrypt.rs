@@ -185,8 +185,10 @@ impl Encrypt {
         }
         // One that is named, and stands in a folder that is named, is not written twice at once.
         let mut met = HashSet::new();
-        let is_first =
-            |path: &PathBuf| met.insert(fs::canonicalize(path).unwrap_or_else(|_| path.clone()));
+        let is_first = |path: &PathBuf| {
+            let is_stdin = path.as_os_str() == "-";
+            is_stdin || met.insert(fs::canonicalize(path).unwrap_or_else(|_| path.clone()))
+        };
         files.retain(is_first);
         expanded
     }
