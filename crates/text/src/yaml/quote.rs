@@ -30,7 +30,10 @@ struct Analysis {
 pub(super) fn canonical(text: &str, flow: bool) -> String {
     let analysis = analyze(text);
     let is_string = matches!(resolve_plain(text), Scalar::Str(_));
-    if !is_string || text.contains('\n') || is_old_word(text) {
+    // go-yaml leaves the other line breaks raw in single quotes; escaped they stay what they are when
+    // the text is written again.
+    let breaks = text.contains(['\n', '\u{85}', '\u{2028}', '\u{2029}']);
+    if !is_string || breaks || is_old_word(text) {
         return double_quoted(text);
     }
     if if flow {
@@ -328,6 +331,7 @@ mod tests {
             ("a\tb", "\"a\tb\""),
             ("---x", "'---x'"),
             ("a\u{7}", "\"a\\a\""),
+            ("a\u{85}b\u{2028}c\u{2029}", "\"a\\Nb\\Lc\\P\""),
         ] {
             assert_eq!(canonical(text, false), written);
         }
