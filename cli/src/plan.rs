@@ -7,7 +7,8 @@ use std::sync::Arc;
 use clap::Args;
 use selkie_keys::age::{AgeRecipient, RecipientError, parse_recipients};
 use selkie_sops::{
-    Format, KeyKind, KeySpec, KeyTarget, KmsSpec, Selection, SelectionSettings, manifest,
+    CreationRule, EncryptError, Format, KeyKind, KeySpec, KeyTarget, KmsSpec, Selection,
+    SelectionSettings, check_groups, manifest,
 };
 
 use crate::config_file::{ConfigFile, ConfigFiles, absolute};
@@ -245,34 +246,11 @@ impl<'a> Planner<'a> {
         let given = self.given_keys()?;
         let (groups, threshold) = match (given, rule, &file) {
             (Some(given), _, _) => (vec![given], None),
-            (None, Some(rule), Some(file)) => {
-                let groups = rule.groups(&self.kms_context()?);
-                check_recipients(groups.iter().flatten()).map_err(|error| {
-                    let place = file.path.display();
-                    let message = format!("{place}: the rule on line {}: {error}", rule.line);
-                    Failure::new(Kind::Other, message)
-                })?;
-                (groups, rule.threshold)
-            }
+            (None, Some(rule), Some(file)) => (self.groups_of(file, rule)?, rule.threshold),
             _ => (Vec::new(), None),
         };
         if groups.is_empty() {
-            let message = match &file {
-                Some(file) => format!(
-                    "no recipient is given, and {} names none for this file",
-                    file.path.display()
-                ),
-                None => {
-                    "no recipient is given, and there is no .sops.yaml above this file".to_owned()
-                }
-            };
-            let mut hint = "give --age age1..., set SOPS_AGE_RECIPIENTS, or write a .sops.yaml;\n\
-                 `selkie keygen` makes a key"
-                .to_owned();
-            if let Some(path) = self.configs.misnamed.take() {
-                hint = format!("{}\n{hint}", misnamed(&path));
-            }
-            return Err(Failure::new(Kind::Other, message).hint(hint));
+            return Err(self.no_recipient(file.as_deref()));
         }
         let ruled = rule.and_then(|rule| rule.selection.clone());
         let selection = match self.selection.clone().or(ruled) {
@@ -292,6 +270,52 @@ impl<'a> Planner<'a> {
                 || file.as_ref().is_some_and(|file| file.asks_whole_mac(&path)),
             warnings: not_used.iter().map(|path| misnamed(path)).collect(),
         })
+    }
+
+    /// Returns the keys that a rule names for a file, if encrypting would take them.
+    pub(crate) fn keys_of(
+        &mut self,
+        file: &ConfigFile,
+        rule: &CreationRule,
+    ) -> Result<Vec<Vec<KeySpec>>, Failure> {
+        let groups = self.groups_of(file, rule)?;
+        if groups.is_empty() {
+            return Err(self.no_recipient(Some(file)));
+        }
+        check_groups(&groups, rule.threshold)
+            .map_err(|error| explain::encrypt(&EncryptError::from(error)))?;
+        Ok(groups)
+    }
+
+    fn groups_of(
+        &self,
+        file: &ConfigFile,
+        rule: &CreationRule,
+    ) -> Result<Vec<Vec<KeySpec>>, Failure> {
+        let groups = rule.groups(&self.kms_context()?);
+        check_recipients(groups.iter().flatten()).map_err(|error| {
+            let place = file.path.display();
+            let message = format!("{place}: the rule on line {}: {error}", rule.line);
+            Failure::new(Kind::Other, message)
+        })?;
+        Ok(groups)
+    }
+
+    fn no_recipient(&mut self, file: Option<&ConfigFile>) -> Failure {
+        let message = match file {
+            Some(file) => format!(
+                "no recipient is given, and {} names none for this file",
+                file.path.display()
+            ),
+            None => "no recipient is given, and there is no .sops.yaml above this file".to_owned(),
+        };
+        let mut hint = "give --age age1..., set SOPS_AGE_RECIPIENTS, or write a .sops.yaml;\n\
+             `selkie keygen` makes a key"
+            .to_owned();
+        if let Some(path) = self.configs.misnamed.take() {
+            hint = format!("{}\n{hint}", misnamed(&path));
+        }
+        Failure::new(Kind::Other, message).hint(hint)
     }
 
     /// Returns what the rule for a file says, whatever flags and variables say, as `sops updatekeys`

@@ -1,11 +1,14 @@
 //! The clear text of a file with its metadata behind it, in which keys can be changed by hand: what
 //! `edit --show-keys` shows (sops-format.md 19).
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use jiff::Timestamp;
 use selkie_secret::SecretBytes;
 use selkie_sops::{
-    DataKeyChange, DataKeySource, DecryptError, EditError, EditOptions, Edited, Format, KeyChanges,
-    KeySpec, KeyTarget, MasterKeyOf, OpenFile, RekeyError, key_changes,
+    DataKeyChange, DataKeySource, DecryptError, EditError, EditOptions, Edited, EncryptError,
+    EncryptPlan, Encryption, Format, KeyChanges, KeyKind, KeySpec, KeyTarget, MasterKey,
+    MasterKeyOf, OpenFile, RekeyError, SelectionSettings, encrypt, key_changes,
 };
 use selkie_text::{Edits, Value};
 use zeroize::Zeroizing;
@@ -18,6 +21,16 @@ pub(crate) enum ShownKeysError {
     Unwritable(String),
     #[error("SOPS metadata is invalid: {0}")]
     Invalid(String),
+    #[error(
+        "{} of the metadata cannot be changed here: keys can be added and taken out, and \
+         shamir_threshold (of several groups), the rule and mac_only_encrypted be changed",
+        .0.join(", ")
+    )]
+    Fixed(Vec<String>),
+    #[error(
+        "another rule encrypts the file anew, and its MAC was ignored: open it without --ignore-mac first"
+    )]
+    Unconfirmed,
     #[error(transparent)]
     Edit(#[from] EditError),
     #[error(transparent)]
@@ -43,26 +56,51 @@ pub(crate) struct Ring<'a> {
     pub(crate) change: DataKeyChange,
 }
 
-/// Applies a text that shows the metadata: the values, then the keys where they are others.
+/// Applies a text that shows the metadata, which was `before`: the values, then the keys where they are
+/// others. Another rule encrypts the whole file anew. Any other change of the metadata is refused.
 pub(crate) fn apply(
     file: &OpenFile<'_>,
+    before: &str,
     after: &SecretBytes,
     format: Format,
     ring: &Ring<'_>,
     options: &EditOptions,
 ) -> Result<Applied, ShownKeysError> {
     let (plain, wish) = split(file, after, format)?;
+    let shown = Shown::of(before, format)?;
+    let now_shown = std::str::from_utf8(after.expose()).unwrap_or_default();
+    let now_shown = Shown::of(now_shown, format)?;
+    let changed = shown.changed(&now_shown);
+    let same_keys = wish == file.keys();
+    let fixed = changed.iter().filter(|name| match name.as_str() {
+        name if is_rule(name) => false,
+        // Entries that were changed, and still are the same keys.
+        name if is_of_keys(name) => same_keys,
+        _ => true,
+    });
+    let fixed: Vec<String> = fixed.cloned().collect();
+    if !fixed.is_empty() {
+        return Err(ShownKeysError::Fixed(fixed));
+    }
+    if changed.iter().any(|name| is_rule(name)) {
+        let changes = key_changes_of(file, &wish, after, format)?;
+        return anew(file, &plain, &wish, &now_shown, format, ring, options).map(|text| Applied {
+            edited: Edited::Changed(text),
+            changes,
+            renewed: true,
+        });
+    }
     let edited = file.edited(plain.as_bytes(), options)?;
-    let same_keys = Applied {
+    let unchanged_keys = Applied {
         edited,
         changes: None,
         renewed: false,
     };
-    if wish == file.keys() {
-        return Ok(same_keys);
+    if same_keys {
+        return Ok(unchanged_keys);
     }
     let now: Timestamp = options.now;
-    let done = match &same_keys.edited {
+    let done = match &unchanged_keys.edited {
         Edited::Unchanged => file.with_keys(&wish, ring.change, ring.make, now)?,
         Edited::Changed(text) => {
             let changed = OpenFile::open(text, format, ring.source, &Default::default())?;
@@ -75,8 +113,180 @@ pub(crate) fn apply(
             changes: Some(done.changes),
             renewed: done.renewed,
         },
-        None => same_keys,
+        None => unchanged_keys,
     })
+}
+
+/// Encrypts the clear text anew: for these keys, by the rule that the metadata shows.
+fn anew(
+    file: &OpenFile<'_>,
+    plain: &str,
+    wish: &KeyTarget,
+    shown: &Shown,
+    format: Format,
+    ring: &Ring<'_>,
+    options: &EditOptions,
+) -> Result<String, ShownKeysError> {
+    if !file.is_confirmed() {
+        return Err(ShownKeysError::Unconfirmed);
+    }
+    let known = |name: &str| is_rule(name) || is_of_keys(name) || OWN.contains(&name);
+    if let Some(other) = shown.0.keys().find(|name| !known(name)) {
+        let what = format!("another rule encrypts the file anew, and {other} would be lost");
+        return Err(ShownKeysError::Invalid(what));
+    }
+    let invalid = |error: &dyn std::fmt::Display| ShownKeysError::Invalid(error.to_string());
+    let of = |error: EncryptError| ShownKeysError::Edit(error.into());
+    let settings = SelectionSettings {
+        unencrypted_suffix: shown.text("unencrypted_suffix")?,
+        encrypted_suffix: shown.text("encrypted_suffix")?,
+        unencrypted_regex: shown.text("unencrypted_regex")?,
+        encrypted_regex: shown.text("encrypted_regex")?,
+        unencrypted_comment_regex: shown.text("unencrypted_comment_regex")?,
+        encrypted_comment_regex: shown.text("encrypted_comment_regex")?,
+    };
+    let selection = settings.compile().map_err(|error| invalid(&error))?;
+    let selection = selection.ok_or_else(|| {
+        invalid(&"it has no rule; unencrypted_suffix: _unencrypted is the usual one")
+    })?;
+    let mut keys: Vec<Vec<Box<dyn MasterKey>>> = Vec::new();
+    for group in &wish.groups {
+        let made = group.iter().map(|spec| (ring.make)(spec));
+        let made: Result<_, _> = made.collect();
+        keys.push(made.map_err(|error| ShownKeysError::Rekey(RekeyError::Groups(error.into())))?);
+    }
+    let groups = keys
+        .iter()
+        .map(|group| group.iter().map(|key| &**key).collect());
+    let plan = EncryptPlan {
+        groups: groups.collect(),
+        threshold: wish.threshold,
+        selection,
+        mac_only_encrypted: shown.is_true("mac_only_encrypted")?,
+        whole_mac: file.has_whole_mac(),
+        now: options.now,
+    };
+    match encrypt(plain, format, &plan).map_err(of)? {
+        Encryption::Encrypted(done) => Ok(done.text),
+        Encryption::AlreadyEncrypted(_) => Err(invalid(&"the text has metadata of its own")),
+    }
+}
+
+/// Says what becomes of the keys; `None` where they stay.
+fn key_changes_of(
+    file: &OpenFile<'_>,
+    wish: &KeyTarget,
+    after: &SecretBytes,
+    format: Format,
+) -> Result<Option<KeyChanges>, ShownKeysError> {
+    if *wish == file.keys() {
+        return Ok(None);
+    }
+    let invalid = |error: &dyn std::fmt::Display| ShownKeysError::Invalid(error.to_string());
+    let text = std::str::from_utf8(after.expose()).map_err(|error| invalid(&error))?;
+    // These lead from the edited keys to those of the file.
+    let mut changes = key_changes(text, format, &file.keys()).map_err(|error| invalid(&error))?;
+    let mut removed = Vec::new();
+    for group in &mut changes.groups {
+        std::mem::swap(&mut group.added, &mut group.removed);
+        removed.extend(group.removed.iter().cloned());
+    }
+    let stays = |spec: &KeySpec| wish.groups.iter().flatten().any(|other| other == spec);
+    removed.retain(|spec| !stays(spec));
+    changes.removed = removed;
+    changes.threshold = (changes.threshold.1, changes.threshold.0);
+    Ok(Some(changes))
+}
+
+/// Fields of the metadata that say what is encrypted.
+fn is_rule(name: &str) -> bool {
+    let rule = [
+        "unencrypted_suffix",
+        "encrypted_suffix",
+        "unencrypted_regex",
+        "encrypted_regex",
+        "unencrypted_comment_regex",
+        "encrypted_comment_regex",
+        "mac_only_encrypted",
+    ];
+    rule.contains(&name)
+}
+
+/// Fields of the metadata that every writing makes anew.
+const OWN: [&str; 4] = ["mac", "lastmodified", "version", "selkie_mac"];
+
+/// Fields of the metadata that say for whom.
+fn is_of_keys(name: &str) -> bool {
+    let of_groups = ["key_groups", "shamir_threshold"].contains(&name);
+    of_groups || KeyKind::ALL.iter().any(|kind| kind.name() == name)
+}
+
+/// The metadata of a text, field by field, by their names in lower case: one value each, or those that
+/// a flattened one has.
+struct Shown(BTreeMap<String, Vec<(String, Value)>>);
+
+impl Shown {
+    fn of(text: &str, format: Format) -> Result<Self, ShownKeysError> {
+        let invalid = |error: &dyn std::fmt::Display| ShownKeysError::Invalid(error.to_string());
+        let stream = format.parse(text).map_err(|error| invalid(&error))?;
+        let mut fields: BTreeMap<String, Vec<(String, Value)>> = BTreeMap::new();
+        let mut add = |name: String, value: Value| {
+            let field = name.split("__").next().unwrap_or_default();
+            let field = field.to_ascii_lowercase();
+            fields.entry(field).or_default().push((name, value));
+        };
+        for document in 0..stream.documents().len() {
+            let value = stream.to_value(document).map_err(|error| invalid(&error))?;
+            let Some(Value::Map(entries)) = value else {
+                continue;
+            };
+            for (key, value) in entries {
+                match (value, key.strip_prefix("sops_")) {
+                    (Value::Map(block), _) if is_metadata(&key, format) => {
+                        block.into_iter().for_each(|(name, value)| add(name, value));
+                    }
+                    (value, Some(name)) if format == Format::Dotenv => add(name.to_owned(), value),
+                    _ => {}
+                }
+            }
+        }
+        fields
+            .values_mut()
+            .for_each(|field| field.sort_by(|one, two| one.0.cmp(&two.0)));
+        Ok(Self(fields))
+    }
+
+    /// Returns the names of the fields that differ.
+    fn changed(&self, other: &Self) -> BTreeSet<String> {
+        let names = self.0.keys().chain(other.0.keys());
+        let differs = |name: &&String| self.0.get(*name) != other.0.get(*name);
+        names.filter(differs).cloned().collect()
+    }
+
+    fn text(&self, name: &str) -> Result<Option<String>, ShownKeysError> {
+        match self.0.get(name).map(Vec::as_slice) {
+            None | Some([(_, Value::Null)]) => Ok(None),
+            Some([(_, Value::Str(text) | Value::Quoted(text) | Value::Raw(text))]) => {
+                Ok(Some(text.clone()))
+            }
+            _ => Err(ShownKeysError::Invalid(format!("{name} is not a text"))),
+        }
+    }
+
+    fn is_true(&self, name: &str) -> Result<bool, ShownKeysError> {
+        let word = match self.0.get(name).map(Vec::as_slice) {
+            None => return Ok(false),
+            Some([(_, Value::Bool(value))]) => return Ok(*value),
+            _ => self.text(name)?,
+        };
+        match word.as_deref() {
+            Some("true") => Ok(true),
+            None | Some("false") => Ok(false),
+            _ => Err(ShownKeysError::Invalid(format!(
+                "{name} is not true or false"
+            ))),
+        }
+    }
 }
 
 /// The clear text with the metadata of the file behind it; `None` for a binary file, which has no

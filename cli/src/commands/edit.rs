@@ -36,7 +36,7 @@ pub(crate) struct Edit {
     /// The encrypted file
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Show the metadata too, and apply changes of the keys in it
+    /// Show the metadata too, and apply changes of the keys and of the rule in it
     #[arg(short, long, alias = "show-master-keys")]
     show_keys: bool,
     /// With --show-keys: keep the data key even where somebody loses access, as sops does
@@ -104,10 +104,10 @@ impl Edit {
         loop {
             let after = desk.edit(before).map_err(|error| explain_desk(&error))?;
             let Some(after) = after else {
-                return Ok(Report::new("unchanged", Vec::new()));
+                return Ok(unchanged());
             };
             let applied = match &shown {
-                Some(_) => self.with_keys(&open, &after, document.format, &session),
+                Some(before) => self.with_keys(&open, before, &after, document.format, &session),
                 None => open
                     .edited(after.expose(), &options())
                     .map(|edited| Applied {
@@ -127,6 +127,7 @@ impl Edit {
     fn with_keys(
         &self,
         open: &OpenFile<'_>,
+        before: &str,
         after: &SecretBytes,
         format: Format,
         session: &Session,
@@ -140,13 +141,13 @@ impl Edit {
                 false => DataKeyChange::RenewIfNarrowed,
             },
         };
-        shown_keys::apply(open, after, format, &ring, &options())
+        shown_keys::apply(open, before, after, format, &ring, &options())
             .map_err(|error| explain_keys(&error, session))
     }
 
     fn write(&self, document: &Document, applied: &Applied) -> Result<Report, Failure> {
         let Edited::Changed(text) = &applied.edited else {
-            return Ok(Report::new("unchanged", Vec::new()));
+            return Ok(unchanged());
         };
         let replaced = document.replace(text);
         replaced.map_err(|failure| self.kept_beside(text, failure))?;
@@ -224,7 +225,7 @@ impl Edit {
         loop {
             let after = desk.edit(example).map_err(|error| explain_desk(&error))?;
             let Some(after) = after else {
-                return Ok(Report::new("unchanged", Vec::new()));
+                return Ok(unchanged());
             };
             match encrypt(after.expose()).map_err(|failure| failure.of_format(format)) {
                 Ok((text, warnings)) => {
@@ -250,6 +251,14 @@ fn options() -> EditOptions {
     }
 }
 
+/// The editor was left without a change: who meant to save it should know.
+fn unchanged() -> Report {
+    Report {
+        note: Some("nothing was written".to_owned()),
+        ..Report::new("unchanged", Vec::new())
+    }
+}
+
 /// Says what is wrong with the text and waits for the user to go back to it; without a terminal the
 /// run ends.
 fn offer_again(ui: &Ui, failure: Failure) -> Result<(), Failure> {
@@ -257,7 +266,7 @@ fn offer_again(ui: &Ui, failure: Failure) -> Result<(), Failure> {
         return Err(failure);
     }
     ui.fail(None, &failure);
-    ui.ask("Press Enter to return to the editor, or Ctrl-C to give up.");
+    ui.ask("Press Enter to return to the editor, or Ctrl-C to give up; nothing was written.");
     let mut answer = String::new();
     match io::stdin().read_line(&mut answer) {
         Ok(0) | Err(_) => Err(failure),
@@ -290,6 +299,7 @@ fn explain_keys(error: &ShownKeysError, session: &Session) -> Failure {
         ShownKeysError::Open(error) => explain::decrypt(error, &session.keys),
         ShownKeysError::Rekey(error) => explain::rekey(error),
         ShownKeysError::Unwritable(_) => Failure::new(Kind::Unwritable, error),
-        ShownKeysError::Invalid(_) => Failure::new(Kind::Input, error),
+        ShownKeysError::Invalid(_) | ShownKeysError::Fixed(_) => Failure::new(Kind::Input, error),
+        ShownKeysError::Unconfirmed => Failure::new(Kind::Conflict, error),
     }
 }

@@ -15,7 +15,8 @@ use crate::ui::{Report, Ui};
 
 /// Say which rule of .sops.yaml applies to files, why, and with which keys
 ///
-/// The files need not exist. Rules that can never match are warned of.
+/// The files need not exist. Rules that can never match are warned of; a rule that encrypting would
+/// refuse is an error.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES, verbatim_doc_comment)]
 pub(crate) struct Rules {
@@ -96,8 +97,8 @@ fn one(planner: &mut Planner<'_>, path: &Path) -> Result<Report, Failure> {
         };
         return Err(hinted(failure, not_used.as_deref()));
     };
-    let groups: Vec<Vec<String>> = rule
-        .groups(&std::collections::BTreeMap::new())
+    let groups: Vec<Vec<String>> = planner
+        .keys_of(&file, rule)?
         .iter()
         .map(|group| group.iter().map(key_changes::name).collect())
         .collect();

@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use zeroize::Zeroizing;
 
+use crate::key_spec::KeySpec;
 use crate::keys::{
     DATA_KEY_LEN, DataKey, DataKeyLengthError, DataKeySource, KeyEntry, KeyKind, MasterKey,
     RandomError, UnwrapError, WrapError,
@@ -108,19 +109,28 @@ pub(crate) fn threshold(asked: Option<usize>, groups: usize) -> Result<usize, Gr
     }
 }
 
-/// Wraps a data key: whole for the keys of one group, a share of it for each of several (10).
-pub(crate) fn wrap(
-    key: &DataKey,
-    groups: &[Vec<&dyn MasterKey>],
-    asked: Option<usize>,
-) -> Result<Wrapped, GroupError> {
+/// Says whether a data key can be wrapped for these groups; asks no key.
+pub fn check_groups(groups: &[Vec<KeySpec>], threshold: Option<usize>) -> Result<(), GroupError> {
+    check_sizes(groups, threshold).map(|_| ())
+}
+
+fn check_sizes<T>(groups: &[Vec<T>], asked: Option<usize>) -> Result<usize, GroupError> {
     if groups.iter().all(Vec::is_empty) {
         return Err(GroupError::None);
     }
     if let Some(empty) = groups.iter().position(Vec::is_empty) {
         return Err(GroupError::Empty(empty + 1));
     }
-    let threshold = threshold(asked, groups.len())?;
+    threshold(asked, groups.len())
+}
+
+/// Wraps a data key: whole for the keys of one group, a share of it for each of several (10).
+pub(crate) fn wrap(
+    key: &DataKey,
+    groups: &[Vec<&dyn MasterKey>],
+    asked: Option<usize>,
+) -> Result<Wrapped, GroupError> {
+    let threshold = check_sizes(groups, asked)?;
     let shares = match groups.len() {
         1 => vec![Zeroizing::new(key.expose().to_vec())],
         count => shamir::split(key.expose(), count, threshold)?,

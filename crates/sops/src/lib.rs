@@ -63,7 +63,7 @@ pub use config::{
     Stores,
 };
 pub use convert::{ConvertError, convert};
-pub use data_key::{DecryptionOrder, DecryptionOrderError, GroupError, NoDataKey};
+pub use data_key::{DecryptionOrder, DecryptionOrderError, GroupError, NoDataKey, check_groups};
 pub use decrypt::{DecryptError, DecryptOptions, Decrypted, Warning, decrypt};
 pub use edit::{EditError, EditOptions, Edited, OpenFile};
 pub use encrypt::{

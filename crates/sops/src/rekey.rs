@@ -285,6 +285,12 @@ impl OpenFile<'_> {
         }
     }
 
+    /// Returns whether its MACs confirm the file as it was opened: false where that was done in spite
+    /// of them.
+    pub fn is_confirmed(&self) -> bool {
+        !self.ignore_mac
+    }
+
     /// Gives the file a new data key, wrapped for its keys with `add` in the first group and without
     /// `remove` in any, as `sops rotate`.
     pub fn rotated(

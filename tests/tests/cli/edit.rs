@@ -99,7 +99,7 @@ fn nothing_is_written_when_nothing_changed() {
         "cp \"$1\" \"$1.x\"; mv \"$1.x\" \"$1\"",
     ] {
         let done = edit(&place, script, &["edit", "secret.yaml"]);
-        assert_eq!(done.stderr, "secret.yaml: unchanged\n");
+        assert_eq!(done.stderr, "secret.yaml: unchanged; nothing was written\n");
         assert_eq!(done.code, Some(0));
         gone(&place);
     }
@@ -295,7 +295,7 @@ fn show_keys_without_a_change_writes_nothing_and_a_bad_key_is_refused() {
     let place = Place::with_encrypted();
     let before = place.read("secret.yaml");
     let same = edit(&place, "true", &["edit", "-s", "secret.yaml"]);
-    assert_eq!(same.stderr, "secret.yaml: unchanged\n");
+    assert_eq!(same.stderr, "secret.yaml: unchanged; nothing was written\n");
     let script = format!("sed -i 's/{RECIPIENT}/age1nonsense/' \"$1\"");
     let bad = edit(&place, &script, &["edit", "-s", "secret.yaml"]);
     assert!(bad.code.is_some_and(|code| code != 0));
@@ -313,7 +313,7 @@ fn a_new_file_begins_as_an_example() {
     let rule = format!("creation_rules:\n  - age: {RECIPIENT}\n");
     place.write(".sops.yaml", rule);
     let same = edit(&place, "true", &["edit", "new.yaml"]);
-    assert_eq!(same.stderr, "new.yaml: unchanged\n");
+    assert_eq!(same.stderr, "new.yaml: unchanged; nothing was written\n");
     assert!(!place.path("new.yaml").exists());
     let script = "grep -q example_key \"$1\" && echo 'a: b' > \"$1\"";
     let made = edit(&place, script, &["edit", "new.yaml"]);
@@ -404,4 +404,54 @@ fn flags_for_new_files_are_refused_where_one_exists() {
         assert!(done.stderr.contains("new file only"), "{}", done.stderr);
     }
     assert_eq!(place.read("secret.yaml"), before);
+}
+
+/// A change of the metadata takes effect, or is refused by the field's name.
+#[test]
+fn show_keys_applies_another_rule_and_refuses_other_changes() {
+    let place = Place::with_encrypted();
+    let before = place.read("secret.yaml");
+    for (script, name) in [
+        ("s/lastmodified: \"20/lastmodified: \"19/", "lastmodified"),
+        ("s/^    version: .*/    version: 3.0.0/", "version"),
+        ("s/BEGIN AGE/BEGIN  AGE/", "age"),
+        (
+            "s/^    version:/    shamir_threshold: 2\\n&/",
+            "shamir_threshold",
+        ),
+        ("s/^    version:/    unknown: 2\\n&/", "unknown"),
+    ] {
+        let script = format!("sed -i '{script}' \"$1\"");
+        let done = edit(&place, &script, &["edit", "-s", "secret.yaml"]);
+        assert_eq!(done.code, Some(2), "{name}: {}", done.stderr);
+        let told = format!("{name} of the metadata cannot be changed here");
+        assert!(done.stderr.contains(&told), "{}", done.stderr);
+        assert_eq!(place.read("secret.yaml"), before);
+        gone(&place);
+    }
+    let plain = place.run_with_key(&["decrypt", "secret.yaml"]).text();
+    let rules = "/^    [a-z_]*encrypted_[a-z_]*: /d; \
+                 s/^    version:/    encrypted_regex: ^password$\\n    mac_only_encrypted: true\\n&/";
+    let script = format!("sed -i '{rules}' \"$1\"");
+    let done = edit(&place, &script, &["edit", "-s", "secret.yaml"]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    assert!(done.stderr.contains("new data key"), "{}", done.stderr);
+    let text = place.read("secret.yaml");
+    for part in ["encrypted_regex: ^password$", "mac_only_encrypted: true"] {
+        assert!(text.contains(part), "{text}");
+    }
+    assert!(
+        text.contains("password: \"ENC[") && !text.contains(CANARY),
+        "{text}"
+    );
+    assert_ne!(text.matches("ENC[").count(), before.matches("ENC[").count());
+    let again = place.run_with_key(&["decrypt", "secret.yaml"]).text();
+    assert_eq!(again, plain);
+    let bad = edit(
+        &place,
+        "sed -i 's/encrypted_regex: .*/encrypted_regex: (/' \"$1\"",
+        &["edit", "-s", "secret.yaml"],
+    );
+    assert!(bad.code.is_some_and(|code| code != 0), "{}", bad.stderr);
+    assert_eq!(place.read("secret.yaml"), text);
 }

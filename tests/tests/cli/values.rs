@@ -194,6 +194,27 @@ fn status_and_rules_say_who_and_why() {
             .unwrap()
             .contains("can never match")
     );
+    // A rule that encrypting refuses is refused here, in the same words.
+    place.write("plain.yaml", "a: b\n");
+    for rule in [
+        "age: age1nonsense",
+        "encrypted_regex: ^x$",
+        "key_groups: [{age: []}]",
+        &format!("key_groups: [{{age: [{RECIPIENT}]}}, {{age: []}}]"),
+        &format!(
+            "shamir_threshold: 3\n    key_groups: [{{age: [{RECIPIENT}]}}, {{age: [{RECIPIENT}]}}]"
+        ),
+    ] {
+        place.write(".sops.yaml", format!("creation_rules:\n  - {rule}\n"));
+        let rules = place.run(&["rules", "plain.yaml"]);
+        let encrypt = place.run(&["encrypt", "plain.yaml"]);
+        assert!(encrypt.code.is_some_and(|code| code != 0), "{rule}");
+        assert_eq!(
+            (rules.code, &rules.stderr),
+            (encrypt.code, &encrypt.stderr),
+            "{rule}"
+        );
+    }
     let schema = place.run(&["rules", "--schema"]).json().unwrap();
     assert!(schema["definitions"]["creation_rule"]["properties"]["age"].is_object());
 }

@@ -58,14 +58,14 @@ impl Invocation {
                 None => file
                     .edited(after.expose(), &options)
                     .map_err(|error| told::editing(&error, &ring.places())),
-                Some(_) => {
+                Some(before) => {
                     let make = |spec: &KeySpec| ring.master_key(spec, options.now);
                     let keys = Ring {
                         source: &ring,
                         make: &make,
                         change: DataKeyChange::Keep,
                     };
-                    shown_keys::apply(&file, &after, shape.input, &keys, &options)
+                    shown_keys::apply(&file, before, &after, shape.input, &keys, &options)
                         .map(|applied| applied.edited)
                         .map_err(|error| told_of_keys(&error, &ring.places()))
                 }
@@ -134,7 +134,9 @@ fn told_of_desk(error: &DeskError) -> Exit {
 fn told_of_keys(error: &ShownKeysError, places: &str) -> Exit {
     match error {
         ShownKeysError::Unwritable(error) => Exit::Message(4, error.clone()),
-        ShownKeysError::Invalid(_) => Exit::Message(2, error.to_string()),
+        ShownKeysError::Invalid(_) | ShownKeysError::Fixed(_) | ShownKeysError::Unconfirmed => {
+            Exit::Message(2, error.to_string())
+        }
         ShownKeysError::Edit(error) => told::editing(error, places),
         ShownKeysError::Open(error) => told::decrypt(error, places),
         ShownKeysError::Rekey(error) => told::rekeying(error),
