@@ -8,7 +8,7 @@ use selkie_secret::SecretBytes;
 use selkie_sops::{
     DataKeyChange, DataKeySource, DecryptError, EditError, EditOptions, Edited, EncryptError,
     EncryptPlan, Encryption, Format, KeyChanges, KeyKind, KeySpec, KeyTarget, MasterKey,
-    MasterKeyOf, OpenFile, RekeyError, SelectionSettings, encrypt, key_changes,
+    MasterKeyOf, OpenFile, RekeyError, SelectionSettings, encrypt, key_changes, selection_change,
 };
 use selkie_text::{Edits, Value};
 use zeroize::Zeroizing;
@@ -46,6 +46,8 @@ pub(crate) struct Applied {
     pub(crate) changes: Option<KeyChanges>,
     /// Whether there is a new data key.
     pub(crate) renewed: bool,
+    /// Paths of values that another rule put into clear.
+    pub(crate) made_clear: Vec<String>,
 }
 
 /// What wraps and unwraps data keys.
@@ -84,10 +86,12 @@ pub(crate) fn apply(
     }
     if changed.iter().any(|name| is_rule(name)) {
         let changes = key_changes_of(file, &wish, after, format)?;
-        return anew(file, &plain, &wish, &now_shown, format, ring, options).map(|text| Applied {
+        let done = anew(file, &plain, &wish, &now_shown, format, ring, options);
+        return done.map(|(text, made_clear)| Applied {
             edited: Edited::Changed(text),
             changes,
             renewed: true,
+            made_clear,
         });
     }
     let edited = file.edited(plain.as_bytes(), options)?;
@@ -95,6 +99,7 @@ pub(crate) fn apply(
         edited,
         changes: None,
         renewed: false,
+        made_clear: Vec::new(),
     };
     if same_keys {
         return Ok(unchanged_keys);
@@ -112,12 +117,14 @@ pub(crate) fn apply(
             edited: Edited::Changed(done.text),
             changes: Some(done.changes),
             renewed: done.renewed,
+            made_clear: Vec::new(),
         },
         None => unchanged_keys,
     })
 }
 
-/// Encrypts the clear text anew: for these keys, by the rule that the metadata shows.
+/// Encrypts the clear text anew: for these keys, by the rule that the metadata shows. Returns with it the
+/// paths of what is in clear now.
 fn anew(
     file: &OpenFile<'_>,
     plain: &str,
@@ -126,7 +133,7 @@ fn anew(
     format: Format,
     ring: &Ring<'_>,
     options: &EditOptions,
-) -> Result<String, ShownKeysError> {
+) -> Result<(String, Vec<String>), ShownKeysError> {
     if !file.is_confirmed() {
         return Err(ShownKeysError::Unconfirmed);
     }
@@ -149,6 +156,7 @@ fn anew(
     let selection = selection.ok_or_else(|| {
         invalid(&"it has no rule; unencrypted_suffix: _unencrypted is the usual one")
     })?;
+    let shows = selection_change(plain, format, file.selection(), &selection)?;
     let mut keys: Vec<Vec<Box<dyn MasterKey>>> = Vec::new();
     for group in &wish.groups {
         let made = group.iter().map(|spec| (ring.make)(spec));
@@ -167,7 +175,7 @@ fn anew(
         now: options.now,
     };
     match encrypt(plain, format, &plan).map_err(of)? {
-        Encryption::Encrypted(done) => Ok(done.text),
+        Encryption::Encrypted(done) => Ok((done.text, shows.made_clear)),
         Encryption::AlreadyEncrypted(_) => Err(invalid(&"the text has metadata of its own")),
     }
 }

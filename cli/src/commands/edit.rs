@@ -114,6 +114,7 @@ impl Edit {
                         edited,
                         changes: None,
                         renewed: false,
+                        made_clear: Vec::new(),
                     })
                     .map_err(|error| explain::edit(&error, &session.keys)),
             };
@@ -159,6 +160,10 @@ impl Edit {
             .unwrap_or_default();
         if applied.renewed {
             lines.push("new data key".to_owned());
+        }
+        if !applied.made_clear.is_empty() {
+            let shown = key_changes::some_of(&applied.made_clear);
+            report.warnings.push(format!("now in clear: {shown}"));
         }
         if let Some(changes) = &applied.changes {
             let seen = Seen::of(document.text(), document.format, changes);

@@ -436,6 +436,7 @@ fn show_keys_applies_another_rule_and_refuses_other_changes() {
     let done = edit(&place, &script, &["edit", "-s", "secret.yaml"]);
     assert_eq!(done.code, Some(0), "{}", done.stderr);
     assert!(done.stderr.contains("new data key"), "{}", done.stderr);
+    assert!(done.stderr.contains("now in clear: "), "{}", done.stderr);
     let text = place.read("secret.yaml");
     for part in ["encrypted_regex: ^password$", "mac_only_encrypted: true"] {
         assert!(text.contains(part), "{text}");
