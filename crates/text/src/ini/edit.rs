@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::emit::{header, key_text, mapping_wanted, section_text, text_of};
 use super::value::{quoted, written};
-use super::{bom, line_after, line_end, line_start};
+use super::{FORMAT, bom, line_after, line_end, line_start};
 use crate::edit::entry_of;
 use crate::value::flatten;
 use crate::{Comment, Document, Edits, EntryError, Kind, NodeId, Stream, Style, Value, WriteError};
@@ -74,6 +74,13 @@ fn insert_section(
     } else if source[..at].ends_with('\n') {
         edits.insert(at, format!("{line_end}{text}"));
     } else {
+        if ends_in_open_quotes(stream, edits) {
+            return Err(WriteError::Text {
+                format: FORMAT,
+                what: "a line below a last value of three quotes alone: they would open a text of \
+                       several lines; put the value in quotes",
+            });
+        }
         let text = text.strip_suffix(line_end).unwrap_or(&text);
         // A lone CR is no part of the line break: it would go away with the section.
         let lone = source[..at].ends_with('\r');
@@ -81,6 +88,15 @@ fn insert_section(
         edits.insert(at, format!("{first}{line_end}{text}"));
     }
     Ok(())
+}
+
+/// Whether the file ends, without a line break, in a value that is `"""` and stays: ini.v1 takes the
+/// quotes for those of a long text as soon as anything follows.
+fn ends_in_open_quotes(stream: &Stream<'_>, edits: &Edits) -> bool {
+    let quotes = stream.source.len().saturating_sub(3)..stream.source.len();
+    stream.source.ends_with("\"\"\"")
+        && stream.nodes().any(|(_, node)| node.span == quotes)
+        && !edits.touch(&quotes)
 }
 
 /// The first byte after the last line with a header or key.
