@@ -123,7 +123,9 @@ fn entry_end(stream: &Stream<'_>, value: NodeId) -> usize {
     let node = stream.node(value);
     let end = line_after(stream.source, node.span.end);
     let written = &stream.source[node.span.clone()];
-    if node.style == Style::Plain && written.ends_with('\\') {
+    // Before a comment it is no sign of one.
+    let goes_on = written.ends_with('\\') && stream.source[node.span.end..end].trim().is_empty();
+    if node.style == Style::Plain && goes_on {
         // The empty line that ends the continuation.
         return line_after(stream.source, end);
     }
