@@ -2,7 +2,7 @@
 
 use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -128,18 +128,28 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
 
+    /// What this process serves: SealedSecrets, which needs the sealing keys, or ExternalSecrets and their stores; default:
+    /// both, and SealedSecrets under the name `controller`.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "KINDS",
+        value_delimiter = ',',
+        num_args = 1
+    )]
+    serve: Vec<Kind>,
+
     /// Whether replicas agree on one leader by a Lease, which needs the right to Leases; false says that there is one
-    /// replica only.
+    /// replica only; default: true, and false under the name `controller`.
     #[arg(
         long,
         value_name = "BOOL",
-        default_value = "true",
         default_missing_value = "true",
         num_args = 0..=1,
         require_equals = true,
         value_parser = BoolishValueParser::new()
     )]
-    leader_elect: bool,
+    leader_elect: Option<bool>,
 
     /// Least severe log lines that are written.
     #[arg(
@@ -188,6 +198,35 @@ pub enum LogFormat {
     Text,
 }
 
+/// One half of what a process can serve.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Kind {
+    /// SealedSecrets.
+    Sealed,
+    /// ExternalSecrets and their stores.
+    External,
+}
+
+/// The name that the program was called by.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum CalledAs {
+    /// Its own name, or any other.
+    Selkie,
+    /// `controller`: the name in the image of Sealed Secrets, whose chart and roles call it so. They know one replica, grant
+    /// no Leases, and nothing of ExternalSecrets (sealed-secrets.md 10).
+    SealedSecrets,
+}
+
+impl CalledAs {
+    /// Reads the first argument of the process.
+    pub fn of(program: &Path) -> Self {
+        match program.file_name() {
+            Some(name) if name == "controller" => Self::SealedSecrets,
+            _ => Self::Selkie,
+        }
+    }
+}
+
 /// What the command line means.
 #[derive(Clone, Debug)]
 pub enum Options {
@@ -210,12 +249,23 @@ pub struct Serve {
     pub namespaces: NamespaceChoice,
     /// Kubeconfig, if one was named.
     pub kubeconfig: Option<PathBuf>,
+    /// What is served.
+    pub kinds: Kinds,
     /// Whether a Lease is used.
     pub leader_elect: bool,
     /// Severity of log lines.
     pub log_level: LogLevel,
     /// Form of log lines.
     pub log_format: LogFormat,
+}
+
+/// What is served: one half or both.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Kinds {
+    /// SealedSecrets.
+    pub sealed: bool,
+    /// ExternalSecrets and their stores.
+    pub external: bool,
 }
 
 /// Which namespaces are served (sealed-secrets.md 7.7).
@@ -248,8 +298,8 @@ impl NamespaceChoice {
 struct Period(Option<Duration>);
 
 impl Args {
-    /// Resolves what was typed.
-    pub fn resolve(self) -> Options {
+    /// Resolves what was typed to a program called `called`.
+    pub fn resolve(self, called: CalledAs) -> Options {
         if self.version {
             return Options::Version;
         }
@@ -258,6 +308,12 @@ impl Args {
             .filter(|name| !name.is_empty())
             .map(str::to_owned)
             .collect();
+        let as_upstream = called == CalledAs::SealedSecrets;
+        let serves = |kind| self.serve.contains(&kind);
+        let kinds = Kinds {
+            sealed: self.serve.is_empty() || serves(Kind::Sealed),
+            external: (self.serve.is_empty() && !as_upstream) || serves(Kind::External),
+        };
         Options::Serve(Box::new(Serve {
             sealed: Settings {
                 keys: KeySettings {
@@ -277,7 +333,8 @@ impl Args {
                 NamespaceChoice::OwnAnd(names)
             },
             kubeconfig: self.kubeconfig,
-            leader_elect: self.leader_elect,
+            kinds,
+            leader_elect: self.leader_elect.unwrap_or(!as_upstream),
             log_level: self.log_level,
             log_format: self.log_format,
         }))
@@ -335,8 +392,12 @@ mod tests {
     use super::*;
 
     fn serve(args: &[&str]) -> Serve {
+        serve_as(CalledAs::Selkie, args)
+    }
+
+    fn serve_as(called: CalledAs, args: &[&str]) -> Serve {
         let args = ["selkie-controller"].iter().chain(args);
-        match Args::try_parse_from(args).unwrap().resolve() {
+        match Args::try_parse_from(args).unwrap().resolve(called) {
             Options::Serve(serve) => *serve,
             Options::Version => panic!("not a version request"),
         }
@@ -363,6 +424,41 @@ mod tests {
         assert!(serve.sealed.update_status);
         assert_eq!(serve.listen, "[::]:8080".parse().unwrap());
         assert_eq!(serve.namespaces, NamespaceChoice::All);
+    }
+
+    #[test]
+    fn one_half_can_be_served() {
+        let kinds = |sealed, external| Kinds { sealed, external };
+        assert_eq!(serve(&[]).kinds, kinds(true, true));
+        assert_eq!(serve(&["--serve=sealed"]).kinds, kinds(true, false));
+        assert_eq!(serve(&["--serve", "external"]).kinds, kinds(false, true));
+        assert_eq!(serve(&["--serve=sealed,external"]).kinds, kinds(true, true));
+        for wrong in ["--serve=", "--serve=secrets"] {
+            assert!(Args::try_parse_from(["selkie-controller", wrong]).is_err());
+        }
+    }
+
+    #[test]
+    fn the_stock_chart_gets_what_its_roles_allow() {
+        let called = CalledAs::of(Path::new("/usr/local/bin/controller"));
+        assert_eq!(called, CalledAs::SealedSecrets);
+        let stock = [
+            "--update-status",
+            "--key-prefix",
+            "sealed-secrets-key",
+            "--listen-addr",
+            ":8080",
+            "--listen-metrics-addr",
+            ":8081",
+        ];
+        let stock = serve_as(called, &stock);
+        assert!(stock.kinds.sealed && !stock.kinds.external && !stock.leader_elect);
+        assert!(stock.sealed.update_status);
+        let both = ["--serve=sealed,external", "--leader-elect"];
+        let both = serve_as(called, &both);
+        assert!(both.kinds.sealed && both.kinds.external && both.leader_elect);
+        let usual = CalledAs::of(Path::new("selkie-controller"));
+        assert!(serve_as(usual, &[]).leader_elect);
     }
 
     #[test]

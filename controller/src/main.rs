@@ -1,10 +1,10 @@
 //! The controller process: hardening, arguments, environment, logs, signals.
 
-use std::{env, process::ExitCode};
+use std::{env, path::Path, process::ExitCode};
 
 use clap::Parser;
 use selkie_controller::{
-    args::{Args, LogFormat, LogLevel, Options, Serve},
+    args::{Args, CalledAs, LogFormat, LogLevel, Options, Serve},
     support::context::Environment,
     wiring::{Surroundings, serve},
 };
@@ -22,7 +22,8 @@ fn main() -> ExitCode {
         eprintln!("error: {error}");
         return ExitCode::FAILURE;
     }
-    let options = match Args::parse().resolve() {
+    let program = env::args_os().next().unwrap_or_default();
+    let options = match Args::parse().resolve(CalledAs::of(Path::new(&program))) {
         Options::Version => {
             // The form that scripts of Sealed Secrets match (sealed-secrets.md 11).
             println!("controller version: v{}", env!("CARGO_PKG_VERSION"));

@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use futures::future::OptionFuture;
 use kube::{
     Config,
     config::{KubeConfigOptions, Kubeconfig},
@@ -10,7 +11,7 @@ use tokio::{sync::watch, time::timeout};
 use tracing::{error, info};
 
 use crate::{
-    args::Serve,
+    args::{Kinds, Serve},
     external,
     sealed::{self, keys::Keys, metrics::SealedMetrics},
     support::{
@@ -26,8 +27,6 @@ use crate::{
     },
 };
 
-/// Name of the Lease.
-const LEASE: &str = "selkie-controller";
 /// Time that running passes have to end after the shutdown was requested.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -114,11 +113,13 @@ pub async fn serve(
         version = env!("CARGO_PKG_VERSION"),
         namespace = context.own_namespace,
         namespaces = ?context.namespaces,
+        sealed = options.kinds.sealed,
+        external = options.kinds.external,
         "starting"
     );
     let candidate = Candidate {
         namespace: context.own_namespace.clone(),
-        name: LEASE.to_owned(),
+        name: lease(options.kinds).to_owned(),
         identity: surroundings.identity,
         pace: Pace::default(),
     };
@@ -185,10 +186,18 @@ async fn work(
     api: Listener,
     metrics_listener: Listener,
 ) {
-    let keys = Keys::new();
-    let sealed_metrics = SealedMetrics::new(&context.metrics);
-    let routes = sealed::http::routes(keys.clone(), sealed_metrics.clone())
-        .merge(http::probes(context.health.clone()));
+    let Kinds { sealed, external } = options.kinds;
+    let probes = http::probes(context.health.clone());
+    let (routes, sealed) = if sealed {
+        let (keys, metrics) = (Keys::new(), SealedMetrics::new(&context.metrics));
+        let routes = sealed::http::routes(keys.clone(), metrics.clone()).merge(probes);
+        let (settings, leading) = (options.sealed.clone(), leading.clone());
+        let run = sealed::run(context.clone(), settings, keys, metrics, leading);
+        (routes, Some(run))
+    } else {
+        (probes, None)
+    };
+    let external = external.then(|| lead_external(context, leading, &context.shutdown));
     let list_gate = context.health.gate("the list of Secrets");
     let shutdown = &context.shutdown;
     tokio::join!(
@@ -201,15 +210,21 @@ async fn work(
             list_gate,
             shutdown,
         ),
-        sealed::run(
-            context.clone(),
-            options.sealed.clone(),
-            keys,
-            sealed_metrics,
-            leading.clone(),
-        ),
-        lead_external(context, leading, shutdown),
+        OptionFuture::from(sealed),
+        OptionFuture::from(external),
     );
+}
+
+/// Returns the name of the Lease. Processes that serve different halves do not wait for each other.
+///
+/// One that serves both competes for SealedSecrets only: nothing keeps it from writing beside one that
+/// serves ExternalSecrets alone, so an installation is of one kind or the other (docs/install.md).
+fn lease(kinds: Kinds) -> &'static str {
+    if kinds.sealed {
+        "selkie-controller"
+    } else {
+        "selkie-controller-external"
+    }
 }
 
 async fn lead_external(context: &Context, mut leading: watch::Receiver<bool>, shutdown: &Shutdown) {
