@@ -18,9 +18,10 @@ kubernetes=v1.36.3
 sops=3.13.3
 sealed_secrets=v0.38.4
 age=v1.3.2
+helm=v3.22.0
 
 demo_steps=(kube-apiserver kube-controller-manager etcd kubectl pypi sops)
-test_steps=("${demo_steps[@]}" kubeseal age age-keygen age-plugin-pq age-plugin-bed age-vectors crds ansible pypi-clouds)
+test_steps=("${demo_steps[@]}" kubeseal age age-keygen age-plugin-pq age-plugin-bed age-vectors crds ansible pypi-clouds helm promql charts)
 all_steps=("${test_steps[@]}" sealed-secrets-controller external-secrets)
 
 main() {
@@ -67,7 +68,16 @@ make_age() { go_build age filippo.io/age/cmd/age age "-s -w -X main.Version=$age
 make_age-keygen() { go_build age filippo.io/age/cmd/age-keygen age-keygen "-s -w -X main.Version=$age"; }
 make_age-plugin-pq() { go_build age filippo.io/age/extra/age-plugin-pq age-plugin-pq "-s -w -X main.Version=$age"; }
 make_age-plugin-bed() { go_build age ./plugin age-plugin-bed "-s -w"; }
+make_promql() { go_build promql . promql "-s -w"; }
 make_external-secrets() { go_build external-secrets github.com/external-secrets/external-secrets external-secrets "-s -w"; }
+
+# Without a cluster, helm renders for the version of Kubernetes that was set when it was built.
+make_helm() {
+	local v=helm.sh/helm/v3 major minor
+	IFS=. read -r major minor _ <<< "${kubernetes#v}"
+	go_build helm $v/cmd/helm helm "-s -w -X $v/internal/version.version=$helm -X $v/pkg/chartutil.k8sVersionMajor=$major \
+-X $v/pkg/chartutil.k8sVersionMinor=$minor"
+}
 
 make_pypi() {
 	rm -rf "$cache/venv.new"
@@ -134,6 +144,20 @@ make_crds() {
 	copy_samples sealed-secrets github.com/bitnami/sealed-secrets docs/examples/config-template
 }
 
+# The stock chart, and the CRDs of the Prometheus operator that our chart has objects of.
+make_charts() {
+	local stock operator crds=example/prometheus-operator-crd
+	(cd sealed-secrets && go_run mod download github.com/bitnami/sealed-secrets)
+	(cd prometheus-operator && go_run mod download github.com/prometheus-operator/prometheus-operator)
+	stock=$(cd sealed-secrets && go_run list -m -f '{{.Dir}}' github.com/bitnami/sealed-secrets)
+	operator=$(cd prometheus-operator && go_run list -m -f '{{.Dir}}' github.com/prometheus-operator/prometheus-operator)
+	rm -rf "$cache/originals/charts"
+	mkdir -p "$cache/originals/charts/prometheus-operator"
+	cp -r "$stock/helm/sealed-secrets" "$cache/originals/charts/"
+	cp "$operator/$crds"/monitoring.coreos.com_{prometheusrules,servicemonitors}.yaml "$cache/originals/charts/prometheus-operator/"
+	chmod -R u+w "$cache/originals/charts"
+}
+
 # ---- how they are made ----
 
 # Clients parse the server's version, so it has to be set (testbed.md 1).
@@ -195,6 +219,7 @@ outputs_exist() {
 	pypi-clouds) [ -x "$cache/venv-clouds/bin/python" ] ;;
 	age-vectors) [ -d "$cache/originals/age-vectors" ] ;;
 	crds) [ -d "$cache/originals/external-secrets" ] && [ -d "$cache/originals/sealed-secrets" ] ;;
+	charts) [ -d "$cache/originals/charts/prometheus-operator" ] ;;
 	sops) [ -x "$bin/sops-$sops" ] ;;
 	*) [ -x "$bin/$1" ] ;;
 	esac
@@ -225,6 +250,14 @@ key() {
 		;;
 	crds)
 		{ cat {external-secrets,sealed-secrets}/go.{mod,sum} && echo "$go_version" && declare -f make_crds copy_crds copy_samples go_run; } | digest
+		return
+		;;
+	charts)
+		{ cat {prometheus-operator,sealed-secrets}/go.{mod,sum} && echo "$go_version" && declare -f make_charts go_run; } | digest
+		return
+		;;
+	promql)
+		{ cat promql/go.{mod,sum} promql/main.go && echo "$go_version" && declare -f make_promql go_build go_run; } | digest
 		return
 		;;
 	*) folder=("$1") ;;

@@ -56,7 +56,7 @@ impl Cache {
     }
 
     /// Returns the folder of the CRDs of an original: `external-secrets` or `sealed-secrets`, one
-    /// YAML file for each resource.
+    /// YAML file for each resource; or `charts`, the stock chart and the CRDs of the Prometheus operator.
     pub fn original_crds(&self, project: &str) -> Result<PathBuf> {
         let path = self.root.join("originals").join(project);
         ensure!(
@@ -93,6 +93,10 @@ pub enum Tool {
     Age,
     /// age-keygen 1.3.2.
     AgeKeygen,
+    /// helm 3.22.0.
+    Helm,
+    /// The parser of Prometheus 0.314 (`tests/bed/promql`).
+    Promql,
 }
 
 impl Tool {
@@ -109,12 +113,14 @@ impl Tool {
             Self::Kubeseal => "kubeseal",
             Self::Age => "age",
             Self::AgeKeygen => "age-keygen",
+            Self::Helm => "helm",
+            Self::Promql => "promql",
         }
     }
 
     /// The arguments that print the version, and a part of what they print.
     ///
-    /// moto prints no version; its hash was checked when it was installed.
+    /// moto and promql print no version; they were checked when they were installed.
     fn version(self) -> Option<(&'static [&'static str], &'static str)> {
         Some(match self {
             Self::Etcd => (&["--version"], "etcd Version: 3.6.8"),
@@ -123,7 +129,8 @@ impl Tool {
             }
             Self::Kubectl => (&["version", "--client"], "Client Version: v1.36.3"),
             Self::Bao => (&["version"], "OpenBao v2.7.2"),
-            Self::MotoServer => return None,
+            Self::MotoServer | Self::Promql => return None,
+            Self::Helm => (&["version", "--short"], "v3.22.0"),
             Self::Sops3133 => (&["--disable-version-check", "--version"], "sops 3.13.3"),
             Self::Sops3110 => (&["--disable-version-check", "--version"], "sops 3.11.0"),
             Self::Kubeseal => (&["--version"], "kubeseal version: v0.38.4"),

@@ -24,6 +24,7 @@ pub struct Settings {
     namespace: String,
     rules: Vec<PolicyRule>,
     wait_until_ready: bool,
+    name: Option<String>,
 }
 
 /// A running controller. Dropping it kills it.
@@ -46,6 +47,7 @@ impl Controller {
             namespace: namespace.to_owned(),
             rules: usual_rights(),
             wait_until_ready: true,
+            name: None,
         }
     }
 
@@ -135,6 +137,13 @@ impl Settings {
         self
     }
 
+    /// Calls the program by another name.
+    #[must_use]
+    pub fn called(mut self, name: &str) -> Self {
+        self.name = Some(name.to_owned());
+        self
+    }
+
     /// Returns as soon as the process runs: for a controller that shall not get ready.
     #[must_use]
     pub fn do_not_wait(mut self) -> Self {
@@ -155,7 +164,12 @@ impl Settings {
 
     /// Starts the controller with an account that exists: after a first one ended, or beside it.
     pub async fn start_as(&self, account: &Account) -> Result<Controller> {
-        let binary = binary("selkie-controller", "selkie-controller")?;
+        let mut binary = binary("selkie-controller", "selkie-controller")?;
+        if let Some(name) = &self.name {
+            let link = new_folder("called")?.join(name);
+            std::os::unix::fs::symlink(&binary, &link)?;
+            binary = link;
+        }
         with_new_ports(|| self.start_binary(binary.clone(), account))
             .await
             .context("the controller did not start")

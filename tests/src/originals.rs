@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 
-use crate::bed::{Cache, Tool};
+use crate::bed::{Cache, Tool, run_folder};
 use crate::program::Program;
 
 /// sops 3.13.3, whose format we follow.
@@ -32,4 +32,19 @@ pub fn age() -> Result<Program> {
 /// age-keygen 1.3.2.
 pub fn age_keygen() -> Result<Program> {
     Ok(Program::new(Cache::open()?.tool(Tool::AgeKeygen)?))
+}
+
+/// helm 3.22.0, with its folders in the run folder.
+pub fn helm() -> Result<Program> {
+    let home = run_folder()?.join("helm");
+    Ok(Program::new(Cache::open()?.tool(Tool::Helm)?)
+        .env("HOME", &home)
+        .env("HELM_CACHE_HOME", home.join("cache"))
+        .env("HELM_CONFIG_HOME", home.join("config"))
+        .env("HELM_DATA_HOME", home.join("data")))
+}
+
+/// The parser of PromQL: expressions in, a JSON array of strings; what they name out.
+pub fn promql() -> Result<Program> {
+    Ok(Program::new(Cache::open()?.tool(Tool::Promql)?))
 }

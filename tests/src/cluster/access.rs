@@ -123,6 +123,12 @@ impl Cluster {
             }]),
         };
         Api::all(client).create(&create, &binding).await?;
+        self.account_named(namespace, name).await
+    }
+
+    /// Returns the access of a service account that exists, with the rights that it has.
+    pub async fn account_named(&self, namespace: &str, name: &str) -> Result<Account> {
+        let accounts = Api::<ServiceAccount>::namespaced(self.client().await?, namespace);
         let request = TokenRequest {
             spec: TokenRequestSpec {
                 expiration_seconds: Some(24 * 3600),
@@ -131,7 +137,7 @@ impl Cluster {
             ..TokenRequest::default()
         };
         let token = accounts
-            .create_token_request(name, &create, &request)
+            .create_token_request(name, &PostParams::default(), &request)
             .await?
             .status
             .context("a token was asked for")?

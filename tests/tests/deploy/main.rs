@@ -1,0 +1,11 @@
+//! What `deploy/` installs: rendered by the real helm and kubectl, compared with the stock chart, accepted by a real API
+//! server, and run under the rights that it grants (issue 5, Must show 10).
+
+#![allow(clippy::print_stdout, reason = "the counts that `make verify` sums up")]
+
+mod files;
+mod harness;
+mod metrics;
+mod rights;
+mod upgrade;
+mod values;
