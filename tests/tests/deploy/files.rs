@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use compat::bed::Cache;
-use compat::bed::Tool;
+use compat::bed::{Cache, Tool};
+use compat::originals::helm;
 use compat::program::Program;
 use serde_json::{Value, json};
 
@@ -154,5 +154,20 @@ fn the_image_has_no_shell_and_no_root() -> Result<()> {
         container["runAsUser"] == 1001 && container["readOnlyRootFilesystem"] == true,
         "{container}"
     );
+    Ok(())
+}
+
+#[test]
+fn helm_finds_nothing_to_say() -> Result<()> {
+    let linted = helm()?.args(["lint", "--strict"]).arg(ours()).run()?;
+    ensure!(linted.code == Some(0), "{}{}", linted.text(), linted.stderr);
+    let chart = yaml(&ours().join("Chart.yaml"))?;
+    for version in ["version", "appVersion"] {
+        ensure!(
+            chart[version] == env!("CARGO_PKG_VERSION"),
+            "{version} is {}",
+            chart[version]
+        );
+    }
     Ok(())
 }

@@ -3,9 +3,13 @@
 
 #![allow(clippy::print_stdout, reason = "the counts that `make verify` sums up")]
 
+mod docs;
 mod files;
 mod harness;
 mod metrics;
+mod needed;
 mod rights;
+mod running;
+mod stock_keys;
 mod upgrade;
 mod values;

@@ -376,3 +376,48 @@ fn dry_run(cluster: &Cluster, text: &str) -> Result<usize> {
     ensure!(count == Objects::read(text)?.0.len(), "{}", applied.text());
     Ok(count)
 }
+
+/// The strictest of Kubernetes' own standards for pods, enforced by the API server.
+#[tokio::test]
+async fn pods_are_restricted() -> Result<()> {
+    let cluster = Cluster::shared().await?;
+    let namespace = cluster.namespace().await?;
+    let label = [
+        "label",
+        "namespace",
+        &namespace,
+        "pod-security.kubernetes.io/enforce=restricted",
+    ];
+    cluster.kubectl().args(label).ok()?;
+    let objects = usual().objects(&json!({ "external": { "enabled": true } }))?;
+    for name in ["sealed-secrets", "sealed-secrets-external"] {
+        let mut pod = objects.get("Deployment", name)?["spec"]["template"].clone();
+        pod["apiVersion"] = json!("v1");
+        pod["kind"] = json!("Pod");
+        pod["metadata"]["name"] = json!("pod");
+        let create = |pod: &Value| {
+            cluster
+                .kubectl()
+                .args([
+                    "create",
+                    "--dry-run=server",
+                    "--namespace",
+                    &namespace,
+                    "--filename",
+                    "-",
+                ])
+                .input(pod.to_string())
+                .run()
+        };
+        let made = create(&pod)?;
+        ensure!(made.code == Some(0), "{name}: {}", made.stderr);
+        pod["spec"]["containers"][0]["securityContext"]["allowPrivilegeEscalation"] = json!(true);
+        let made = create(&pod)?;
+        ensure!(
+            made.stderr.contains("violates PodSecurity"),
+            "nothing is enforced: {}",
+            made.stderr
+        );
+    }
+    Ok(())
+}

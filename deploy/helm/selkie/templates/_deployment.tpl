@@ -10,7 +10,7 @@ kind: Deployment
 metadata: {{- include "selkie.metadata" (dict "context" $ "external" .external "name" .name "namespace" (include "selkie.namespace" $)) | nindent 2 }}
 spec:
   replicas: {{ $half.replicaCount }}
-  {{- if ne (toString $.Values.revisionHistoryLimit) "" }}
+  {{- if regexMatch "^[0-9]+$" (toString $.Values.revisionHistoryLimit) }}
   revisionHistoryLimit: {{ $.Values.revisionHistoryLimit }}
   {{- end }}
   selector:
