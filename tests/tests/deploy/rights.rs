@@ -1,8 +1,7 @@
 //! The controller under the very roles that are installed: ours, and the stock chart's as they are.
 
 use anyhow::{Result, ensure};
-use base64::{Engine, prelude::BASE64_STANDARD};
-use compat::cluster::{Account, AuditEvent, Cluster};
+use compat::cluster::{AuditEvent, Cluster};
 use compat::controller::Controller;
 use compat::openbao::OpenBao;
 use compat::wait::eventually;
@@ -28,33 +27,9 @@ async fn seals(
     .await?;
     let sealed = seal(&certificate, &plain(namespace, name))?;
     cluster.apply(namespace, &sealed.to_string())?;
-    has(cluster, namespace, name, "password").await?;
-    let changed = json!({ "data": { "password": BASE64_STANDARD.encode("changed") } }).to_string();
-    cluster
-        .kubectl()
-        .args([
-            "patch",
-            "secret",
-            name,
-            "--namespace",
-            namespace,
-            "--type",
-            "merge",
-            "--patch",
-            &changed,
-        ])
-        .ok()?;
-    has(cluster, namespace, name, "password").await
-}
-
-/// Fails when the account was refused anything.
-fn nothing_refused(cluster: &Cluster, account: &Account) -> Result<()> {
-    let refused = cluster
-        .audit()?
-        .by(&account.user)
-        .only(|event| event.code == 403);
-    ensure!(refused.is_empty(), "it was refused {:?}", refused.events());
-    Ok(())
+    has(cluster, namespace, name).await?;
+    drift(cluster, namespace, name)?;
+    has(cluster, namespace, name).await
 }
 
 /// On a cluster of its own, as each of these controllers serves all of it.
@@ -198,21 +173,21 @@ async fn fetches(cluster: &Cluster, bao: &OpenBao, namespace: &str) -> Result<()
         token(),
         store("vault", &bao.url(), false),
         cluster_store("conditional", &bao.url(), namespace),
-        external_secret("fetched", json!({ "name": "vault" }), "app", 0),
-        external_secret("missing", json!({ "name": "vault" }), "nowhere", 0),
+        external_secret("fetched", &json!({ "name": "vault" }), "app", 0),
+        external_secret("missing", &json!({ "name": "vault" }), "nowhere", 0),
         from_cluster_store("conditional", 0),
     ] {
         cluster.apply(namespace, &object.to_string())?;
     }
     for name in ["fetched", "conditional"] {
-        has(cluster, namespace, name, "password").await?;
+        has(cluster, namespace, name).await?;
     }
     Ok(())
 }
 
 fn from_cluster_store(store: &str, round: u32) -> Value {
     let reference = json!({ "name": store, "kind": "ClusterSecretStore" });
-    external_secret(store, reference, "app", round)
+    external_secret(store, &reference, "app", round)
 }
 
 /// Changes what the status of the store says, back and forth.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use compat::bed::new_folder;
-use compat::cluster::Cluster;
+use compat::cluster::{Account, Cluster};
 use compat::controller::{Controller, Settings};
 use compat::openbao::ROOT_TOKEN;
 use compat::originals::kubeseal;
@@ -16,7 +16,9 @@ use serde_json::{Value, json};
 
 use crate::harness::*;
 
+/// Within this, what is not about speed happens.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
+/// The value of every Secret.
 pub(crate) const CANARY: &str = "canary-4711";
 /// What a right is about.
 pub(crate) const RBAC: [&str; 5] = [
@@ -79,13 +81,13 @@ pub(crate) fn plain(namespace: &str, name: &str) -> Value {
 }
 
 /// Waits until a Secret has the value.
-pub(crate) async fn has(cluster: &Cluster, namespace: &str, name: &str, key: &str) -> Result<()> {
+pub(crate) async fn has(cluster: &Cluster, namespace: &str, name: &str) -> Result<()> {
     let secrets = Api::<Secret>::namespaced(cluster.client().await?, namespace);
     eventually(SOON, || async {
         let secret = secrets.get(name).await?;
         let data = secret.data.context("no data")?;
         ensure!(
-            data.get(key)
+            data.get("password")
                 .is_some_and(|value| value.0 == CANARY.as_bytes()),
             "{:?}",
             data.keys()
@@ -94,6 +96,14 @@ pub(crate) async fn has(cluster: &Cluster, namespace: &str, name: &str, key: &st
     })
     .await
     .with_context(|| format!("Secret {namespace}/{name}"))
+}
+
+/// Fails when the account was refused anything.
+pub(crate) fn nothing_refused(cluster: &Cluster, account: &Account) -> Result<()> {
+    let audit = cluster.audit()?.by(&account.user);
+    let refused = audit.only(|event| event.code == 403);
+    ensure!(refused.is_empty(), "it was refused {:?}", refused.events());
+    Ok(())
 }
 
 /// Changes a Secret, if it is there.
@@ -152,7 +162,7 @@ pub(crate) fn token() -> Value {
 }
 
 /// An ExternalSecret with all of one path; `round` is a new one each time.
-pub(crate) fn external_secret(name: &str, store: Value, path: &str, round: u32) -> Value {
+pub(crate) fn external_secret(name: &str, store: &Value, path: &str, round: u32) -> Value {
     json!({ "apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret",
         "metadata": { "name": name, "annotations": { "force-sync": round.to_string() } },
         "spec": { "refreshInterval": "1h", "secretStoreRef": store, "dataFrom": [{ "extract": { "key": path } }] } })
