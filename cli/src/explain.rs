@@ -6,9 +6,9 @@ use std::path::Path;
 use selkie_seal::manifest::SealManifestError;
 use selkie_sops::manifest::ManifestError;
 use selkie_sops::{
-    AddClearError, AlreadyEncrypted, ConvertError, DecryptError, EditError, EncryptError,
-    ExtractError, GroupError, KeyKind, MacError, MetadataError, NoDataKey, RekeyError,
-    SelectionError, SetError, TreeError, WholeMacError,
+    AddClearError, AfreshError, AlreadyEncrypted, ConvertError, DecryptError, EditError,
+    EncryptError, ExtractError, GroupError, KeyKind, MacError, MetadataError, NoDataKey,
+    RekeyError, SelectionError, SetError, TreeError, WholeMacError,
 };
 use selkie_text::yaml::ParseError;
 
@@ -66,6 +66,16 @@ pub(crate) fn encrypt(error: &EncryptError) -> Failure {
         }
         EncryptError::Groups(_) | EncryptError::Random(_) => Failure::new(Kind::Other, error),
         _ => Failure::new(Kind::Encrypt, error),
+    }
+}
+
+/// Why a file that another rule encrypts anew stays as it is.
+pub(crate) fn afresh(error: &AfreshError, keys: &Keys) -> Failure {
+    match error {
+        AfreshError::Open(error) => decrypt(error, keys),
+        _ => Failure::new(Kind::Encrypt, error).hint(
+            "take it out of the metadata first, if nothing needs it; else leave the rule as the file has it",
+        ),
     }
 }
 

@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use selkie_secret::SecretBytes;
 use selkie_sops::{
-    DataKeyChange, DataKeySource, DecryptError, EditError, EditOptions, Edited, EncryptError,
-    EncryptPlan, Encryption, Format, KeyChanges, KeyKind, KeySpec, KeyTarget, MasterKey,
-    MasterKeyOf, OpenFile, RekeyError, SelectionSettings, encrypt, key_changes, selection_change,
+    AfreshError, DataKeyChange, DataKeySource, DecryptError, EditError, EditOptions, Edited,
+    EncryptError, EncryptPlan, Encryption, Format, KeyChanges, KeyKind, KeyTarget, MasterKey,
+    MasterKeyOf, OpenFile, RekeyError, SelectionSettings, encrypt, selection_change, status,
 };
 use selkie_text::{Edits, Value};
 use zeroize::Zeroizing;
@@ -31,6 +31,8 @@ pub(crate) enum ShownKeysError {
         "another rule encrypts the file anew, and its MAC was ignored: open it without --ignore-mac first"
     )]
     Unconfirmed,
+    #[error(transparent)]
+    Afresh(#[from] AfreshError),
     #[error(transparent)]
     Edit(#[from] EditError),
     #[error(transparent)]
@@ -68,7 +70,7 @@ pub(crate) fn apply(
     ring: &Ring<'_>,
     options: &EditOptions,
 ) -> Result<Applied, ShownKeysError> {
-    let (plain, wish) = split(file, after, format)?;
+    let (plain, wish) = split(after, format)?;
     let shown = Shown::of(before, format)?;
     let now_shown = std::str::from_utf8(after.expose()).unwrap_or_default();
     let now_shown = Shown::of(now_shown, format)?;
@@ -85,7 +87,7 @@ pub(crate) fn apply(
         return Err(ShownKeysError::Fixed(fixed));
     }
     if changed.iter().any(|name| is_rule(name)) {
-        let changes = key_changes_of(file, &wish, after, format)?;
+        let changes = (!same_keys).then(|| file.key_changes(&wish));
         let done = anew(file, &plain, &wish, &now_shown, format, ring, options);
         return done.map(|(text, made_clear)| Applied {
             edited: Edited::Changed(text),
@@ -137,11 +139,7 @@ fn anew(
     if !file.is_confirmed() {
         return Err(ShownKeysError::Unconfirmed);
     }
-    let known = |name: &str| is_rule(name) || is_of_keys(name) || OWN.contains(&name);
-    if let Some(other) = shown.0.keys().find(|name| !known(name)) {
-        let what = format!("another rule encrypts the file anew, and {other} would be lost");
-        return Err(ShownKeysError::Invalid(what));
-    }
+    file.check_afresh()?;
     let invalid = |error: &dyn std::fmt::Display| ShownKeysError::Invalid(error.to_string());
     let of = |error: EncryptError| ShownKeysError::Edit(error.into());
     let settings = SelectionSettings {
@@ -180,32 +178,6 @@ fn anew(
     }
 }
 
-/// Says what becomes of the keys; `None` where they stay.
-fn key_changes_of(
-    file: &OpenFile<'_>,
-    wish: &KeyTarget,
-    after: &SecretBytes,
-    format: Format,
-) -> Result<Option<KeyChanges>, ShownKeysError> {
-    if *wish == file.keys() {
-        return Ok(None);
-    }
-    let invalid = |error: &dyn std::fmt::Display| ShownKeysError::Invalid(error.to_string());
-    let text = std::str::from_utf8(after.expose()).map_err(|error| invalid(&error))?;
-    // These lead from the edited keys to those of the file.
-    let mut changes = key_changes(text, format, &file.keys()).map_err(|error| invalid(&error))?;
-    let mut removed = Vec::new();
-    for group in &mut changes.groups {
-        std::mem::swap(&mut group.added, &mut group.removed);
-        removed.extend(group.removed.iter().cloned());
-    }
-    let stays = |spec: &KeySpec| wish.groups.iter().flatten().any(|other| other == spec);
-    removed.retain(|spec| !stays(spec));
-    changes.removed = removed;
-    changes.threshold = (changes.threshold.1, changes.threshold.0);
-    Ok(Some(changes))
-}
-
 /// Fields of the metadata that say what is encrypted.
 fn is_rule(name: &str) -> bool {
     let rule = [
@@ -219,9 +191,6 @@ fn is_rule(name: &str) -> bool {
     ];
     rule.contains(&name)
 }
-
-/// Fields of the metadata that every writing makes anew.
-const OWN: [&str; 4] = ["mac", "lastmodified", "version", "selkie_mac"];
 
 /// Fields of the metadata that say for whom.
 fn is_of_keys(name: &str) -> bool {
@@ -340,23 +309,15 @@ fn is_metadata(key: &str, format: Format) -> bool {
 
 /// Takes the metadata out of an edited text again, and reads the keys in it.
 fn split(
-    file: &OpenFile<'_>,
     after: &SecretBytes,
     format: Format,
 ) -> Result<(Zeroizing<String>, KeyTarget), ShownKeysError> {
     let failed = |error: &dyn std::fmt::Display| ShownKeysError::Invalid(error.to_string());
     let text = std::str::from_utf8(after.expose()).map_err(|error| failed(&error))?;
-    let changes = key_changes(text, format, &file.keys()).map_err(|error| failed(&error))?;
-    // The changes lead from the edited keys to those of the file.
-    let groups = changes.groups.iter().map(|group| {
-        let keys = group.kept.iter().chain(&group.removed);
-        keys.cloned().collect::<Vec<_>>()
-    });
-    let groups: Vec<Vec<KeySpec>> = groups.filter(|group| !group.is_empty()).collect();
-    let wish = KeyTarget {
-        groups,
-        threshold: Some(changes.threshold.0).filter(|threshold| *threshold > 0),
-    };
+    let mut wish = status(text, format).map_err(|error| failed(&error))?.keys;
+    wish.groups.retain(|group| !group.is_empty());
+    // One group has none.
+    wish.threshold = wish.threshold.filter(|_| wish.groups.len() > 1);
     let stream = format.parse(text).map_err(|error| failed(&error))?;
     let mut edits = Edits::new();
     for document in 0..stream.documents().len() {

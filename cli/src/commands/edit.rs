@@ -300,6 +300,7 @@ fn explain_desk(error: &DeskError) -> Failure {
 
 fn explain_keys(error: &ShownKeysError, session: &Session) -> Failure {
     match error {
+        ShownKeysError::Afresh(error) => explain::afresh(error, &session.keys),
         ShownKeysError::Edit(error) => explain::edit(error, &session.keys),
         ShownKeysError::Open(error) => explain::decrypt(error, &session.keys),
         ShownKeysError::Rekey(error) => explain::rekey(error),

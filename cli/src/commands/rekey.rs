@@ -8,7 +8,7 @@ use clap::Args;
 use jiff::{Span, Timestamp};
 use selkie_sops::{
     DataKeyChange, Encryption, FileStatus, Format, KeyChanges, KeySpec, Selection, SelectionChange,
-    implied_selection, selection_change,
+    check_afresh, implied_selection, selection_change,
 };
 use serde_json::{Value, json};
 
@@ -136,7 +136,13 @@ impl Rekey {
         report.details = Some(work.details(&seen));
         report.warnings.extend(seen.warning());
         let shown = work.reselect.as_ref().and_then(shown_by);
+        let kept = match work.reselect {
+            Some(_) => check_afresh(document.text(), document.format),
+            None => Ok(()),
+        };
         if self.plan {
+            let lost = kept.err().map(|error| format!("would be refused: {error}"));
+            report.warnings.extend(lost);
             report.action = "would-rekey";
             let refused = match self.allow_clear {
                 true => "",
@@ -153,6 +159,7 @@ impl Rekey {
                 "let the rule select it; or, if it is no secret, run selkie rekey --allow-clear",
             ));
         }
+        kept.map_err(|error| explain::afresh(&error, &session.keys))?;
         let shown = shown.map(|shown| format!("now in clear: {shown}"));
         report.warnings.extend(shown);
         document.check_replaceable()?;

@@ -28,7 +28,8 @@ const MAX_WORK: usize = 400_000;
 /// everybody still can.
 ///
 /// Exact but for so many groups that it would take long: then it is on the safe side, as a data key
-/// that is renewed in vain harms nobody. A threshold that is absent means all groups.
+/// that is renewed in vain harms nobody. Where a target of several groups has no threshold, `after` needs
+/// all of them; of `before` nobody knows how many were, so that two count as enough.
 pub fn lost_access(before: &KeyTarget, after: &KeyTarget) -> Option<LostAccess> {
     let access = Access::between(before, after);
     let sets = access.lost(MAX_WORK)?;
@@ -86,7 +87,7 @@ impl<'k> Access<'k> {
             .all(|holder| holder.before.is_subset(&holder.after));
         Self {
             holders,
-            needed: (needed(before), needed(after)),
+            needed: (needed(before, 2), needed(after, after.groups.len())),
             groups: after.groups.len(),
             groups_stay,
         }
@@ -188,11 +189,12 @@ impl<'k> Access<'k> {
     }
 }
 
-/// Returns how many groups are needed to open a file.
-fn needed(target: &KeyTarget) -> usize {
+/// Returns how many groups are needed to open a file: of several groups without a threshold, `absent`.
+fn needed(target: &KeyTarget, absent: usize) -> usize {
     match (target.groups.len(), target.threshold.unwrap_or(0)) {
         (0 | 1, _) => 1,
-        (groups, 0) => groups,
+        // A file that lost its threshold opens with any shares that fit (`data_key::recover`).
+        (_, 0) => absent.max(2),
         // A share alone is never enough.
         (_, threshold) => threshold.max(2),
     }

@@ -104,6 +104,11 @@ impl Block {
         self.set(whole_mac::FIELD, Some(place));
     }
 
+    /// Returns the names of its fields, as they are spelled.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.fields.iter().map(|(name, _)| name.as_str())
+    }
+
     fn has(&self, name: &str) -> bool {
         let mut fields = self.fields.iter();
         fields.any(|(field, _)| field.eq_ignore_ascii_case(name))

@@ -15,6 +15,7 @@
 
 mod access;
 mod add_clear;
+mod afresh;
 mod binary;
 mod block;
 mod cipher;
@@ -56,6 +57,7 @@ mod whole_mac;
 
 pub use access::{LostAccess, lost_access};
 pub use add_clear::{AddClearError, AddClearOptions, add_clear};
+pub use afresh::{AfreshError, check_afresh};
 pub use binary::{decrypt_binary, encrypt_binary, encrypt_binary_as};
 pub use cipher::CipherError;
 pub use config::{

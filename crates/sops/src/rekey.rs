@@ -52,7 +52,8 @@ pub enum DataKeyChange {
 pub struct KeyChanges {
     /// Each group, as many as the longer of the two lists has.
     pub groups: Vec<GroupChange>,
-    /// The threshold before and after; 0 where there is one group.
+    /// The threshold before and after; 0 where there is one group. Before, 2 where a file of several has
+    /// none: nobody knows then.
     pub threshold: (usize, usize),
     /// Keys that are in no group any more.
     pub removed: Vec<KeySpec>,
@@ -102,11 +103,12 @@ impl KeyChanges {
             }
         };
         let stays = |spec: &&KeySpec| !target.groups.iter().any(|group| has(group, spec));
-        let threshold = |asked: usize, groups: usize| match groups {
+        let threshold = |asked: usize, groups: usize, absent: usize| match groups {
             0 | 1 => 0,
-            _ if asked == 0 => groups,
+            _ if asked == 0 => absent,
             _ => asked,
         };
+        let new_threshold = target.threshold.unwrap_or(0);
         let old = KeyTarget {
             groups: before.to_vec(),
             threshold: Some(old_threshold),
@@ -115,8 +117,8 @@ impl KeyChanges {
             lost: access::lost_access(&old, target),
             groups: (0..count).map(group).collect(),
             threshold: (
-                threshold(old_threshold, before.len()),
-                threshold(target.threshold.unwrap_or(0), target.groups.len()),
+                threshold(old_threshold, before.len(), 2),
+                threshold(new_threshold, target.groups.len(), target.groups.len()),
             ),
             removed: before.iter().flatten().filter(stays).cloned().collect(),
         }
@@ -285,6 +287,13 @@ impl OpenFile<'_> {
         }
     }
 
+    /// Says what other keys mean for the file, as [`with_keys`](Self::with_keys) takes them.
+    pub fn key_changes(&self, target: &KeyTarget) -> KeyChanges {
+        let threshold = self.metadata.threshold;
+        let target = with_threshold(target, threshold);
+        KeyChanges::between(&specs(&self.metadata), threshold, &target)
+    }
+
     /// Returns whether its MACs confirm the file as it was opened: false where that was done in spite
     /// of them.
     pub fn is_confirmed(&self) -> bool {
@@ -328,12 +337,10 @@ impl OpenFile<'_> {
         make: &MasterKeyOf<'_>,
         now: jiff::Timestamp,
     ) -> Result<Option<Rekeyed>, RekeyError> {
-        let target = with_threshold(target, self.metadata.threshold);
-        let threshold = self.metadata.threshold;
-        let changes = KeyChanges::between(&specs(&self.metadata), threshold, &target);
-        if changes.is_empty() && data_key != DataKeyChange::Renew {
+        if self.key_changes(target).is_empty() && data_key != DataKeyChange::Renew {
             return Ok(None);
         }
+        let target = with_threshold(target, self.metadata.threshold);
         self.rekeyed(&target, data_key, make, now).map(Some)
     }
 

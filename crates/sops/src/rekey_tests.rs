@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::*;
+use crate::afresh::{AfreshError, check_afresh};
 use crate::clear_key::ClearKey;
 use crate::decrypt::DecryptOptions;
 use crate::encrypt::{EncryptPlan, Encryption, encrypt};
@@ -361,4 +362,56 @@ fn a_vault_key_without_a_version_is_the_one_in_any() {
         threshold: None,
     };
     assert!(KeyChanges::between(&[vec![first]], 0, &target).is_empty());
+}
+
+/// Any two shares that fit open a file that lost its threshold: whoever holds two had the data key.
+#[test]
+fn a_file_without_a_threshold_gets_a_new_data_key_where_two_no_longer_open_it() {
+    let split = encrypted(vec![vec![&A], vec![&B], vec![&C]], Some(2));
+    let source = split.replace("    shamir_threshold: 2\n", "");
+    assert_ne!(source, split);
+    let file = open(&source, &Both(A, B)).unwrap();
+    assert_eq!(file.keys().threshold, None);
+    let raised = KeyTarget {
+        threshold: Some(3),
+        ..file.keys()
+    };
+    let one_more = target(&[&[&A], &[&B, &C], &[&C]]);
+    let keep = DataKeyChange::RenewIfNarrowed;
+    for wish in [raised, one_more] {
+        let rekeyed = file.with_keys(&wish, keep, &make, now()).unwrap().unwrap();
+        assert!(rekeyed.renewed && rekeyed.changes.lost.is_some());
+        assert!(tokens(&source).is_disjoint(&tokens(&rekeyed.text)));
+    }
+    let as_it_is = KeyTarget {
+        threshold: Some(2),
+        ..file.keys()
+    };
+    let kept = file.with_keys(&as_it_is, keep, &make, now()).unwrap();
+    assert!(kept.is_none());
+}
+
+/// What is written into a file by somebody else stays, or the file is not encrypted anew.
+#[test]
+fn unknown_metadata_is_no_reason_to_refuse_but_where_it_would_be_lost() {
+    let source = encrypted(vec![vec![&A]], None);
+    let file = open(&source, &A).unwrap();
+    file.check_afresh().unwrap();
+    check_afresh(&source, Format::Yaml).unwrap();
+    let source = source.replacen(
+        "    lastmodified:",
+        "    MAC_only_encrypted: false\n    team: payments\n    note: {a: b}\n    lastmodified:",
+        1,
+    );
+    let file = open(&source, &A).unwrap();
+    let error = file.check_afresh().unwrap_err();
+    assert!(matches!(&error, AfreshError::Unknown(names) if names == &["team", "note"]));
+    assert!(
+        error.to_string().contains("team, note of its metadata"),
+        "{error}"
+    );
+    let error = check_afresh(&source, Format::Yaml).unwrap_err();
+    assert!(matches!(error, AfreshError::Unknown(_)));
+    let rotated = file.rotated(&[], &[], &make, now()).unwrap();
+    assert!(rotated.text.contains("team: payments"));
 }

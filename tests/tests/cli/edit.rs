@@ -456,3 +456,87 @@ fn show_keys_applies_another_rule_and_refuses_other_changes() {
     assert!(bad.code.is_some_and(|code| code != 0), "{}", bad.stderr);
     assert_eq!(place.read("secret.yaml"), text);
 }
+
+/// Another rule and other keys at once: who is told is who could open the file and no longer can.
+#[test]
+fn show_keys_tells_who_lost_access_beside_another_rule() {
+    let other = other_recipient();
+    let other = other.as_str();
+    let third = age::x25519::Identity::generate().to_public().to_string();
+    let third = third.as_str();
+    let both = format!("{IDENTITY}\n{OTHER_IDENTITY}");
+    let rule = "s/encrypted_regex: .*/encrypted_regex: ^(data|stringData|name)$/";
+    let one = format!("creation_rules:\n  - age: {RECIPIENT}\n");
+    let split = |groups: &[&[&str]]| {
+        let groups = groups.iter();
+        let groups: String = groups
+            .map(|group| format!("      - age: [{}]\n", group.join(", ")))
+            .collect();
+        format!("creation_rules:\n  - key_groups:\n{groups}    shamir_threshold: 2\n")
+    };
+    for (rules, script, note, lost) in [
+        (
+            one,
+            format!("s/^    age:/&\\n        - recipient: {third}/"),
+            format!("+ age {third}, new data key"),
+            None,
+        ),
+        // Out of one group, and still in the other.
+        (
+            split(&[&[RECIPIENT], &[RECIPIENT, other]]),
+            format!("0,/{RECIPIENT}/!s/{RECIPIENT}/{third}/"),
+            format!("- age {RECIPIENT} (group 2), + age {third} (group 2), new data key"),
+            Some(format!("age {RECIPIENT}")),
+        ),
+        (
+            split(&[&[RECIPIENT], &[other], &[third]]),
+            "s/shamir_threshold: 2/shamir_threshold: 3/".to_owned(),
+            "threshold 2 -> 3, new data key".to_owned(),
+            Some(format!(
+                "age {RECIPIENT} with age {other}, age {RECIPIENT} with age {third}, \
+                 age {other} with age {third}"
+            )),
+        ),
+    ] {
+        let place = Place::with_secret();
+        place.write(".sops.yaml", rules);
+        let done = place.run(&["encrypt", "secret.yaml"]);
+        assert_eq!(done.code, Some(0), "{}", done.stderr);
+        editor(&place, &format!("sed -i '{rule}; {script}' \"$1\""));
+        let done = program(&place, &["edit", "-s", "secret.yaml"])
+            .env("SOPS_AGE_KEY", &both)
+            .run()
+            .unwrap();
+        assert_eq!(done.code, Some(0), "{}", done.stderr);
+        assert!(done.stderr.contains(&note), "{}", done.stderr);
+        match lost {
+            None => assert!(!done.stderr.contains("could read"), "{}", done.stderr),
+            Some(lost) => {
+                let told = format!("warning: secret.yaml: {lost} could read stringData.password, ");
+                assert!(done.stderr.contains(&told), "{told}\n{}", done.stderr);
+            }
+        }
+        let text = place.read("secret.yaml");
+        assert!(text.contains("(data|stringData|name)"), "{text}");
+    }
+}
+
+#[test]
+fn show_keys_loses_no_metadata_of_others() {
+    let place = Place::with_encrypted();
+    let text = place.read("secret.yaml");
+    let text = text.replace("    lastmodified:", "    team: payments\n    lastmodified:");
+    place.write("secret.yaml", &text);
+    for script in [
+        "s/encrypted_regex: .*/encrypted_regex: ^password$/",
+        "s/^    version:/    mac_only_encrypted: true\\n&/",
+    ] {
+        let script = format!("sed -i '{script}' \"$1\"");
+        let done = edit(&place, &script, &["edit", "-s", "secret.yaml"]);
+        assert_eq!(done.code, Some(23), "{}", done.stderr);
+        let lost = "team of its metadata would be lost";
+        assert!(done.stderr.contains(lost), "{}", done.stderr);
+        assert_eq!(place.read("secret.yaml"), text);
+        gone(&place);
+    }
+}

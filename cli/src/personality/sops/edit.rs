@@ -134,9 +134,10 @@ fn told_of_desk(error: &DeskError) -> Exit {
 fn told_of_keys(error: &ShownKeysError, places: &str) -> Exit {
     match error {
         ShownKeysError::Unwritable(error) => Exit::Message(4, error.clone()),
-        ShownKeysError::Invalid(_) | ShownKeysError::Fixed(_) | ShownKeysError::Unconfirmed => {
-            Exit::Message(2, error.to_string())
-        }
+        ShownKeysError::Invalid(_)
+        | ShownKeysError::Fixed(_)
+        | ShownKeysError::Afresh(_)
+        | ShownKeysError::Unconfirmed => Exit::Message(2, error.to_string()),
         ShownKeysError::Edit(error) => told::editing(error, places),
         ShownKeysError::Open(error) => told::decrypt(error, places),
         ShownKeysError::Rekey(error) => told::rekeying(error),
