@@ -94,7 +94,7 @@ pub(crate) fn fetch(origin: &Origin, controller: &ControllerFlags) -> Result<Str
         Origin::FileUrl(path, _) => std::fs::read_to_string(path).map_err(|error| {
             Failure::new(Kind::Other, format!("cannot fetch \"{origin}\": {error}"))
         }),
-        Origin::Http(url) => cluster::block_on(fetch_url(url))?,
+        Origin::Http(url) => fetch_url(url),
         Origin::Cluster => cluster::certificate(
             &controller.cluster,
             &controller.controller_name,
@@ -117,7 +117,11 @@ pub(crate) fn parse(text: &str, origin: &Origin) -> Result<Certificate, Failure>
 }
 
 /// Fetches a URL; the environment's proxies are honoured.
-async fn fetch_url(url: &str) -> Result<String, Failure> {
+pub(crate) fn fetch_url(url: &str) -> Result<String, Failure> {
+    cluster::block_on(fetch_from(url))?
+}
+
+async fn fetch_from(url: &str) -> Result<String, Failure> {
     let shown = without_credentials(url);
     let failed =
         |reason: String| Failure::new(Kind::Other, format!("cannot fetch \"{shown}\": {reason}"));

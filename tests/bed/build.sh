@@ -21,8 +21,8 @@ age=v1.3.2
 helm=v3.22.0
 
 demo_steps=(kube-apiserver kube-controller-manager etcd kubectl pypi sops)
-test_steps=("${demo_steps[@]}" kubeseal age age-keygen age-plugin-pq age-plugin-bed age-vectors crds ansible pypi-clouds helm promql charts)
-all_steps=("${test_steps[@]}" sealed-secrets-controller external-secrets)
+test_steps=("${demo_steps[@]}" kubeseal sealed-secrets-controller age age-keygen age-plugin-pq age-plugin-bed age-vectors crds ansible pypi-clouds helm promql charts)
+all_steps=("${test_steps[@]}" external-secrets)
 
 main() {
 	local -a steps

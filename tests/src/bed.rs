@@ -89,6 +89,8 @@ pub enum Tool {
     Sops3110,
     /// kubeseal 0.38.4.
     Kubeseal,
+    /// The controller of Sealed Secrets 0.38.4.
+    SealedSecretsController,
     /// age 1.3.2.
     Age,
     /// age-keygen 1.3.2.
@@ -111,6 +113,7 @@ impl Tool {
             Self::Sops3133 => "sops-3.13.3",
             Self::Sops3110 => "sops-3.11.0",
             Self::Kubeseal => "kubeseal",
+            Self::SealedSecretsController => "sealed-secrets-controller",
             Self::Age => "age",
             Self::AgeKeygen => "age-keygen",
             Self::Helm => "helm",
@@ -134,6 +137,7 @@ impl Tool {
             Self::Sops3133 => (&["--disable-version-check", "--version"], "sops 3.13.3"),
             Self::Sops3110 => (&["--disable-version-check", "--version"], "sops 3.11.0"),
             Self::Kubeseal => (&["--version"], "kubeseal version: v0.38.4"),
+            Self::SealedSecretsController => (&["--version"], "controller version: v0.38.4"),
             Self::Age | Self::AgeKeygen => (&["--version"], "v1.3.2"),
         })
     }

@@ -10,6 +10,7 @@
 //!   with;
 //! - [`generate`], [`corpus`], [`sops_file`], [`counts`]: YAML files from a seed and by hand, encrypted
 //!   by one tool and opened by another;
+//! - [`transcript`]: scripts that an original and ours are run with;
 //! - [`repository`]: a folder in which ours and the originals work on the same files;
 //! - [`wait`]: waiting for what happens by itself.
 //!
@@ -31,4 +32,5 @@ pub mod repository;
 pub mod selkie;
 pub mod server;
 pub mod sops_file;
+pub mod transcript;
 pub mod wait;

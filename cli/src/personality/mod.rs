@@ -1,7 +1,9 @@
 //! The programs that this one stands in for when it is invoked under their names (design.md,
-//! promise 1): a link or a copy named `sops` takes that tool's command line.
+//! promise 1): a link or a copy named `sops` or `kubeseal` takes that tool's command line.
 
 mod go_flags;
+mod kubeseal;
+mod pflag;
 mod sops;
 
 use std::env;
@@ -13,6 +15,8 @@ use std::process::ExitCode;
 pub(crate) enum Personality {
     /// `sops` 3.13 (sops-cli.md).
     Sops,
+    /// `kubeseal` 0.38 (sealed-secrets.md 12).
+    Kubeseal,
 }
 
 impl Personality {
@@ -27,14 +31,22 @@ impl Personality {
     fn of_name(path: &Path) -> Option<Self> {
         let name = path.file_name()?.to_str()?;
         let name = name.strip_suffix(".exe").unwrap_or(name);
-        let rest = name.strip_prefix("sops")?;
-        (rest.is_empty() || rest.starts_with(['-', '_', '.'])).then_some(Self::Sops)
+        [("sops", Self::Sops), ("kubeseal", Self::Kubeseal)]
+            .into_iter()
+            .find(|(known, _)| {
+                name.strip_prefix(known)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '_', '.']))
+            })
+            .map(|(_, personality)| personality)
     }
 
     /// Runs the other program's command line.
     pub(crate) fn run(self, hardened: Result<(), impl std::fmt::Display>) -> ExitCode {
         match self {
             Self::Sops => sops::run(hardened.err().map(|error| error.to_string())),
+            Self::Kubeseal => {
+                kubeseal::run(hardened.err().map(|error| error.to_string()).as_deref())
+            }
         }
     }
 }
@@ -52,7 +64,19 @@ mod tests {
                 "{name}"
             );
         }
-        for name in ["selkie", "sopsx", "/opt/sops/selkie", ""] {
+        for name in [
+            "kubeseal",
+            "/usr/bin/kubeseal",
+            "kubeseal-0.38.4",
+            "kubeseal.exe",
+        ] {
+            assert_eq!(
+                Personality::of_name(Path::new(name)),
+                Some(Personality::Kubeseal),
+                "{name}"
+            );
+        }
+        for name in ["selkie", "sopsx", "kubesealed", "/opt/sops/selkie", ""] {
             assert_eq!(Personality::of_name(Path::new(name)), None, "{name}");
         }
     }

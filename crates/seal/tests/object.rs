@@ -85,7 +85,7 @@ data:
   empty: \"\"
 stringData:
   port: 8080
-  on: true
+  up: true
 ";
 
 #[test]
@@ -103,8 +103,8 @@ fn a_secret_is_sealed_in_the_canonical_form() {
         [
             ("a", &b"abc"[..]),
             ("empty", b""),
-            ("on", b"true"),
-            ("port", b"8080")
+            ("port", b"8080"),
+            ("up", b"true")
         ]
     );
     let mut masked = secret.clone();
@@ -119,8 +119,8 @@ spec:
   encryptedData:
     a: <a>
     empty: <empty>
-    "on": <on>
     port: <port>
+    up: <up>
   template:
     immutable: true
     metadata:
@@ -157,7 +157,7 @@ fn a_given_scope_replaces_the_annotations_and_strict_removes_them() {
 
 #[test]
 fn documents_objects_and_lists_are_all_read() {
-    let json = r#"{"kind":"Secret","metadata":{"name":"a","namespace":"n"},"data":{"k":"AA=="}}"#;
+    let json = r#"{"kind":"Secret","metadata":{"name":"a","namespace":"ns"},"data":{"k":"AA=="}}"#;
     let list =
         format!("apiVersion: v1\nkind: List\nitems:\n- {json}\n- {json}\n---\n---\n{json}\n");
     assert_eq!(sealed(&list, |_| {}).unwrap().len(), 3);
@@ -165,7 +165,7 @@ fn documents_objects_and_lists_are_all_read() {
     assert_eq!(sealed(&concatenated, |_| {}).unwrap().len(), 2);
     assert_eq!(PlainSecret::read("# nothing\n---\n").unwrap().len(), 0);
     // Go's JSON reader takes names of fields in any case, and half a surrogate.
-    let odd = r#"{"KIND":"Secret","Metadata":{"Name":"a","namespace":"n"},"stringdata":{"k":"\ud83d\ude00\ud83d"}}"#;
+    let odd = r#"{"KIND":"Secret","Metadata":{"Name":"a","namespace":"ns"},"stringdata":{"k":"\ud83d\ude00\ud83d"}}"#;
     let secrets = sealed(odd, |_| {}).unwrap();
     assert_eq!(
         opened(&secrets[0], &keys(&[KEY]))[0].1,
@@ -197,8 +197,12 @@ fn nothing_is_dropped_in_silence() {
             "line 2: stringData.version is not a string; put the value in quotes",
         ),
         (
-            "{\"kind\":\"Secret\",\"stringData\":{\"port\":1}}",
-            "line 1: stringData.port is not a string; put the value in quotes",
+            "kind: Secret\nstringData: {answer: no}\n",
+            "line 2: stringData.answer is not a string; put the value in quotes",
+        ),
+        (
+            "{\"kind\":\"Secret\",\"stringData\":{\"half\":0.50}}",
+            "line 1: stringData.half is not a string; put the value in quotes",
         ),
         (
             "kind: Secret\nmetadata: {name: x}\ndata: {}\n",
@@ -238,8 +242,8 @@ apiVersion: v1
 data:
   a: YWJj
   empty: \"\"
-  \"on\": dHJ1ZQ==
   port: ODA4MA==
+  up: dHJ1ZQ==
 immutable: true
 kind: Secret
 metadata:
@@ -259,7 +263,7 @@ type: Opaque
 ";
     assert_eq!(opened.print(OutputFormat::Yaml).expose(), expected);
     let wrong = keys_error(secret, &[OTHER_KEY]);
-    assert_eq!(wrong, "no key could decrypt secret (a, empty, on, port)");
+    assert_eq!(wrong, "no key could decrypt secret (a, empty, port, up)");
     assert_eq!(keys_error(secret, &[]), wrong);
 }
 
@@ -286,7 +290,7 @@ fn templates_see_values_and_each_others_text_and_values_win() {
             &mut keys.unsealer(&label, None),
             &mut |key, text, context| {
                 let seen: Vec<&str> = context.keys().map(String::as_str).collect();
-                assert_eq!(seen, ["a", "empty", "on", "port", "url"]);
+                assert_eq!(seen, ["a", "empty", "port", "up", "url"]);
                 assert_eq!(context["a"].expose(), "abc");
                 Ok(SecretString::new(format!("<{key}={text}>")))
             },
@@ -406,7 +410,7 @@ fn merging_keeps_every_other_byte_and_makes_what_is_missing() {
             .iter()
             .filter_map(|item| item.text())
             .collect();
-        assert!(texts.ends_with(&["NEW", "TOKEN"]), "{what}: {merged}");
+        assert!(texts.ends_with(&["TOKEN", "NEW"]), "{what}: {merged}");
         assert_eq!(secret.template_labels().len(), 1, "{what}");
         assert_eq!(secret.template_annotations()[0].1, "on: it", "{what}");
     }

@@ -3,11 +3,10 @@
 //! must be equal; where we differ on purpose the transcript says so and why.
 //!
 //! The transcripts stand in `tests/transcripts/sops/*.txt`; their form is told in
-//! [`transcript`].
+//! [`compat::transcript`].
 
 mod compare;
 mod play;
-mod transcript;
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -16,7 +15,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, ensure};
 
-use compat::counts;
 use play::Stage;
 
 /// One in so many transcripts is played in an everyday run.
@@ -25,19 +23,9 @@ const SAMPLE: i64 = 4;
 #[test]
 fn the_transcripts_of_sops_are_ours_too() -> Result<()> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("transcripts/sops");
-    let filter = std::env::var("TRANSCRIPT").unwrap_or_default();
-    let mut transcripts = transcript::read_folder(&folder)?;
-    transcripts.retain(|transcript| transcript.name.contains(&filter));
     // A part of them in an everyday run, another one every day; all when they are asked for.
-    if filter.is_empty() && !counts::everything() {
-        let today = jiff::Timestamp::now().as_second() / 86_400;
-        let mut number = today % SAMPLE;
-        transcripts.retain(|_| {
-            number += 1;
-            number % SAMPLE == 0
-        });
-    }
-    ensure!(!transcripts.is_empty(), "no transcript is named {filter:?}");
+    let transcripts = compat::transcript::read_sample(&folder, SAMPLE)?;
+    ensure!(!transcripts.is_empty(), "no transcript has this name");
     let stage = Stage::set()?;
     let (next, failures) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {

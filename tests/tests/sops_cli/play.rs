@@ -10,10 +10,10 @@ use anyhow::{Context, Result, ensure};
 use compat::bed::{Cache, Tool};
 use compat::selkie;
 use compat::sops_file::{IDENTITY, RECIPIENT};
+use compat::transcript::{Output, Transcript};
 use tempfile::TempDir;
 
 use crate::compare::{self, Original};
-use crate::transcript::{Output, Transcript};
 
 /// What every transcript starts from.
 pub(crate) struct Stage {

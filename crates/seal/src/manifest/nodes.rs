@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::cell::Cell;
 
-use selkie_text::yaml::{Comment, Kind, NodeId, Scalar, Stream, Style};
+use selkie_text::yaml::{Comment, Kind, NodeId, Scalar, Stream, Style, is_old_word};
 use zeroize::Zeroizing;
 
 use super::SealManifestError;
@@ -38,7 +38,8 @@ pub(crate) struct Reader<'a, 's> {
     pub(crate) line: usize,
     /// How many nodes may still be copied.
     budget: Cell<usize>,
-    numbers_as_text: bool,
+    /// See [`Reader::as_go`].
+    as_go: bool,
 }
 
 impl<'a, 's> Reader<'a, 's> {
@@ -47,14 +48,14 @@ impl<'a, 's> Reader<'a, 's> {
             stream,
             line,
             budget: Cell::new(MAX_NODES),
-            numbers_as_text: false,
+            as_go: false,
         }
     }
 
-    /// Has numbers and booleans of YAML count as text where text has to be, as for kubeseal, if
-    /// they read as they are written.
-    pub(crate) fn with_numbers_as_text(mut self, on: bool) -> Self {
-        self.numbers_as_text = on;
+    /// Reads text as kubeseal's YAML library does, where that is text as it stands: numbers and
+    /// booleans count as text. What the library would change (`1.10`, `010`, `no`) is refused.
+    pub(crate) fn as_go(mut self) -> Self {
+        self.as_go = true;
         self
     }
 
@@ -188,6 +189,11 @@ impl<'a, 's> Reader<'a, 's> {
         if found.kind != Kind::Scalar {
             return Err(wrong());
         }
+        // `no` is a boolean to YAML 1.1; what has a colon is a number only when it is written.
+        let is_old_bool = is_old_word(&found.value) && !found.value.contains(':');
+        if self.as_go && found.style == Style::Plain && is_old_bool {
+            return Err(wrong());
+        }
         match self.stream.resolve(node) {
             Ok(Scalar::Str(_) | Scalar::Timestamp(_) | Scalar::Merge) => {
                 Ok(Cow::Borrowed(&found.value))
@@ -197,10 +203,7 @@ impl<'a, 's> Reader<'a, 's> {
         }
     }
 
-    /// The text of a scalar; a number or a boolean too, where they count as text.
-    ///
-    /// Go would print `1.10` as `1.1` and `010` as `8`: what would not be the text that stands
-    /// there is refused.
+    /// The text of a scalar; with [`Reader::as_go`] of a number or a boolean, too.
     pub(crate) fn text_as_go(
         &self,
         node: NodeId,
@@ -208,8 +211,7 @@ impl<'a, 's> Reader<'a, 's> {
     ) -> Result<Cow<'a, str>, SealManifestError> {
         let id = self.stream.target(node);
         let found = self.stream.node(id);
-        let counts = self.numbers_as_text && found.kind == Kind::Scalar && found.tag.is_none();
-        if counts {
+        if self.as_go && found.kind == Kind::Scalar && found.tag.is_none() {
             let printed = match self.stream.resolve(id) {
                 Ok(Scalar::Bool(on)) => Some(on.to_string()),
                 Ok(Scalar::Int(number)) => Some(number.to_string()),

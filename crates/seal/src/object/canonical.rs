@@ -93,7 +93,7 @@ impl Node {
                 .sum::<usize>(),
             // Base64 is written as it is; other text may be escaped, or folded every 80 columns.
             Self::Text(text) if text.bytes().all(is_base64) => text.len() + 4,
-            Self::Text(text) => text.len() * 6 + text.matches('\n').count() * indent + indent,
+            Self::Text(text) => text.len() * 10 + text.matches('\n').count() * indent + indent,
             Self::Raw(text) => text.len(),
             Self::Null => 4,
         }
@@ -154,7 +154,7 @@ impl Node {
                 sorted.sort_by(|(a, _), (b, _)| natural(a, b));
                 for (key, value) in sorted {
                     pad(out, &mut on_line);
-                    let key = yaml::emit_scalar(key);
+                    let key = one_line(key);
                     out.push_str(&key);
                     out.push(':');
                     match value {
@@ -208,10 +208,18 @@ impl Node {
                 out.push_str(text);
                 out.push('\n');
             }
-            // A tab is not printable to go-yaml v2, so that no other style can hold it.
-            Self::Text(text) if text.contains('\t') => {
+            Self::Text(text) if text.contains(is_unprintable) => {
                 let quoted = Zeroizing::new(yaml::emit(&Value::Quoted((**text).clone()), 2));
-                let token = Zeroizing::new(quoted.trim_end().replace('\t', "\\t"));
+                let mut token = Zeroizing::new(String::with_capacity(quoted.len() * 10));
+                for c in quoted.trim_end().chars() {
+                    match c {
+                        '\t' => token.push_str("\\t"),
+                        c if is_unprintable(c) => {
+                            token.push_str(&format!("\\U{:08X}", u32::from(c)));
+                        }
+                        c => token.push(c),
+                    }
+                }
                 fold(out, &token, at, column + 2);
                 out.push('\n');
             }
@@ -229,12 +237,26 @@ impl Node {
                 }
             }
             Self::Text(text) => {
-                let token = Zeroizing::new(yaml::emit_scalar(text));
+                let token = Zeroizing::new(one_line(text));
                 fold(out, &token, at, column + 2);
                 out.push('\n');
             }
         }
     }
+}
+
+/// A text as a scalar in one line.
+fn one_line(text: &str) -> String {
+    match text {
+        // A string to go-yaml v2 where it is no key, and written like one where it is.
+        "<<" => text.to_owned(),
+        text => yaml::emit_scalar(text),
+    }
+}
+
+/// What go-yaml v2 escapes and v3 does not: only double quotes can hold it.
+fn is_unprintable(c: char) -> bool {
+    c == '\t' || c > '\u{ffff}'
 }
 
 fn is_base64(byte: u8) -> bool {
@@ -285,7 +307,7 @@ fn fold(out: &mut String, token: &str, mut column: usize, indent: usize) {
 const BEST_WIDTH: usize = 80;
 
 /// The order of go-yaml's encoder: letters after what is no letter, numbers by their value.
-fn natural(a: &str, b: &str) -> Ordering {
+pub(super) fn natural(a: &str, b: &str) -> Ordering {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     for at in 0..a.len().min(b.len()) {
         let (x, y) = (a[at], b[at]);
@@ -355,6 +377,7 @@ mod tests {
                         ("odd", Node::text("- x: #")),
                         ("tab", Node::text("a\tb")),
                         ("uni", Node::text("é \u{2028}")),
+                        ("wide", Node::text("😀")),
                     ]),
                 ),
                 (
@@ -383,6 +406,7 @@ metadata:
     odd: '- x: #'
     tab: "a\tb"
     uni: "é \L"
+    wide: "\U0001F600"
   finalizers:
   - a/b
   labels:

@@ -1,13 +1,17 @@
 //! Changing SealedSecrets in their manifest: new ciphertext, more values; every other byte stays.
 
+use std::cmp::Ordering;
 use std::ops::Range;
 
 use selkie_text::yaml::{Kind, NodeId, Scalar, Stream};
-use selkie_text::{EditError, Edits, Value, WriteError, insert_entry, set_scalar, set_value};
+use selkie_text::{
+    EditError, Edits, Syntax, Value, WriteError, insert_entry, set_scalar, set_value,
+};
 
+use super::canonical::natural;
 use super::pieces::{Piece, field};
 use super::sealed::{ReadSealedError, SealedItem, SealedSecret, of_stream};
-use crate::manifest::nodes::Reader;
+use crate::manifest::nodes::{Field, Reader};
 use crate::{
     Certificate, Fingerprint, OpenError, PrivateKeys, SealError, decode_value, encode_value,
     seal_value,
@@ -82,7 +86,8 @@ pub fn replace_values<E: From<EditManifestError>>(
         let parsed = piece.parse().map_err(EditManifestError::from)?;
         let mut sealed = of_stream(&parsed).map_err(EditManifestError::from)?;
         let mut edits = Edits::new();
-        for secret in &mut sealed {
+        for (at, secret) in sealed.iter_mut().enumerate() {
+            secret.position = objects + at;
             let mut changed = Vec::new();
             for item in secret.items() {
                 let Some(text) = new(secret, item)? else {
@@ -171,12 +176,15 @@ fn add(
         .fields(mapping, "the SealedSecret")
         .map_err(ReadSealedError::from)?;
     for addition in additions.iter().filter(|addition| addition.path.is_empty()) {
-        for (key, text) in addition.entries {
+        let mut entries: Vec<&(String, String)> = addition.entries.iter().collect();
+        entries.sort_by(|(a, _), (b, _)| order(stream, a, b));
+        for (key, text) in entries {
             match fields.iter().find(|field| field.name == *key) {
                 Some(field) => write(stream, edits, field.value, text)?,
                 None => {
                     let value = Value::Str(text.clone());
-                    insert_entry(stream, edits, mapping, key, &value, None, INDENT)?;
+                    let before = next_in_order(stream, &fields, key);
+                    insert_entry(stream, edits, mapping, key, &value, before, INDENT)?;
                 }
             }
         }
@@ -220,12 +228,31 @@ fn add(
     Ok(())
 }
 
+/// The entry that a new one goes before, so that what is in order stays in order; `None` for the end.
+fn next_in_order<'f>(stream: &Stream<'_>, fields: &'f [Field], key: &str) -> Option<&'f str> {
+    let in_order = fields.is_sorted_by(|a, b| order(stream, &a.name, &b.name).is_le());
+    let later = fields
+        .iter()
+        .find(|field| order(stream, key, &field.name).is_lt());
+    later.filter(|_| in_order).map(|field| field.name.as_str())
+}
+
+/// The order in which kubeseal writes the keys of a mapping.
+fn order(stream: &Stream<'_>, a: &str, b: &str) -> Ordering {
+    match stream.syntax() {
+        Syntax::Json => a.cmp(b),
+        _ => natural(a, b),
+    }
+}
+
 /// The tree of a mapping that was not there.
 fn made(additions: &[Addition<'_>]) -> Value {
     let mut entries: Vec<(String, Value)> = Vec::new();
     for addition in additions {
         if addition.path.is_empty() {
-            let texts = addition.entries.iter();
+            let mut texts: Vec<&(String, String)> = addition.entries.iter().collect();
+            texts.sort_by(|(a, _), (b, _)| natural(a, b));
+            let texts = texts.into_iter();
             entries.extend(texts.map(|(key, text)| (key.clone(), Value::Str(text.clone()))));
         }
     }

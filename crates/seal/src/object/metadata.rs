@@ -154,8 +154,7 @@ impl Metadata {
     }
 }
 
-/// A mapping of texts; numbers and booleans of YAML that read as they are written count as text,
-/// as for kubeseal.
+/// A mapping of texts, read as [`Reader::as_go`] says.
 pub(crate) fn texts(
     reader: &Reader<'_, '_>,
     of: &Field,

@@ -62,10 +62,6 @@ impl Piece {
         }
     }
 
-    pub(crate) fn is_json(&self) -> bool {
-        self.is_json
-    }
-
     /// Takes the blank lines off a text that edits of the parsed stream gave.
     pub(crate) fn without_padding<'t>(&self, edited: &'t str) -> &'t str {
         &edited[self.padding..]

@@ -14,6 +14,8 @@ use crate::{Label, Scope};
 #[derive(Clone)]
 pub struct SealedSecret {
     line: usize,
+    /// Its place among those of its manifest.
+    pub(super) position: usize,
     pub(super) metadata: Metadata,
     pub(super) template: Metadata,
     pub(super) kind: String,
@@ -105,6 +107,7 @@ impl SealedSecret {
         items.sort_by(|a, b| a.key.cmp(&b.key));
         Self {
             line: 0,
+            position: 0,
             metadata,
             template,
             kind,
@@ -124,6 +127,9 @@ impl SealedSecret {
         for piece in Piece::of(source) {
             found.extend(of_stream(&piece.parse()?)?);
         }
+        for (position, secret) in found.iter_mut().enumerate() {
+            secret.position = position;
+        }
         match found.is_empty() {
             true => Err(ReadSealedError::Empty),
             false => Ok(found),
@@ -133,6 +139,11 @@ impl SealedSecret {
     /// Line of its first key in the manifest; 0 when it was made here.
     pub fn line(&self) -> usize {
         self.line
+    }
+
+    /// Its place among the SealedSecrets of its manifest, from 0.
+    pub fn position(&self) -> usize {
+        self.position
     }
 
     /// Its name, empty when there is none.
@@ -343,6 +354,7 @@ fn of(stream: &Stream<'_>, object: &Object) -> Result<SealedSecret, ReadSealedEr
     let template = Metadata::read(&reader, of_template.as_ref(), path, &mut unknown)?;
     Ok(SealedSecret {
         line,
+        position: 0,
         metadata,
         template,
         kind,

@@ -43,15 +43,15 @@ impl PlainSecret {
         for piece in Piece::of(source) {
             let stream = piece.parse()?;
             for object in objects(&stream)? {
-                secrets.push(Self::of(&stream, &object, piece.is_json())?);
+                secrets.push(Self::of(&stream, &object)?);
             }
         }
         Ok(secrets)
     }
 
-    fn of(stream: &Stream<'_>, object: &Object, is_json: bool) -> Result<Self, SealManifestError> {
+    fn of(stream: &Stream<'_>, object: &Object) -> Result<Self, SealManifestError> {
         let line = object.line;
-        let reader = Reader::new(stream, line).with_numbers_as_text(!is_json);
+        let reader = Reader::new(stream, line).as_go();
         let mut unknown = Vec::new();
         let metadata = field(&object.fields, "metadata");
         let metadata = Metadata::read(&reader, metadata, "metadata", &mut unknown)?;
@@ -108,6 +108,15 @@ impl PlainSecret {
     /// The name that it has, or nothing.
     pub fn name(&self) -> &str {
         self.metadata.text("name")
+    }
+
+    /// Gives it another name, and another namespace unless that is empty: those of the SealedSecret
+    /// that it is merged into.
+    pub fn bind(&mut self, name: &str, namespace: &str) {
+        self.metadata.set("name", Node::text(name));
+        if !namespace.is_empty() {
+            self.metadata.set("namespace", Node::text(namespace));
+        }
     }
 
     /// Its fields that a Secret does not have, each with its line: a SealedSecret has no place for

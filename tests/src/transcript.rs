@@ -1,4 +1,4 @@
-//! Reading transcripts.
+//! Transcripts: shell scripts that are run with an original and with ours under its name.
 //!
 //! ```text
 //! == name of the transcript
@@ -18,9 +18,12 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::counts;
+
 /// What standard output is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Output {
+pub enum Output {
+    /// What it is.
     Bytes,
     /// A document of the format with this file ending.
     Document(&'static str),
@@ -28,27 +31,36 @@ pub(crate) enum Output {
 
 /// One script that both programs run.
 #[derive(Debug, Clone)]
-pub(crate) struct Transcript {
-    pub(crate) name: String,
-    pub(crate) script: String,
-    pub(crate) output: Output,
-    pub(crate) stderr: Vec<String>,
-    pub(crate) difference: Option<Difference>,
+pub struct Transcript {
+    /// The name of its file and its own.
+    pub name: String,
+    /// For `/bin/sh`.
+    pub script: String,
+    /// What standard output is.
+    pub output: Output,
+    /// What standard error holds.
+    pub stderr: Vec<String>,
+    /// Set where we differ on purpose.
+    pub difference: Option<Difference>,
 }
 
 /// How ours differs, and why.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Difference {
-    pub(crate) reason: String,
-    pub(crate) code: Option<i32>,
-    pub(crate) stdout: Option<String>,
-    pub(crate) stderr: Vec<String>,
+pub struct Difference {
+    /// Why.
+    pub reason: String,
+    /// Our exit code.
+    pub code: Option<i32>,
+    /// Our standard output.
+    pub stdout: Option<String>,
+    /// What our standard error holds.
+    pub stderr: Vec<String>,
 }
 
 const FORMATS: [&str; 5] = ["yaml", "json", "env", "ini", "bin"];
 
 /// Reads every `.txt` file of a folder.
-pub(crate) fn read_folder(folder: &Path) -> Result<Vec<Transcript>> {
+pub fn read_folder(folder: &Path) -> Result<Vec<Transcript>> {
     let mut paths: Vec<_> = fs::read_dir(folder)
         .with_context(|| folder.display().to_string())?
         .map(|entry| Ok(entry?.path()))
@@ -69,6 +81,22 @@ pub(crate) fn read_folder(folder: &Path) -> Result<Vec<Transcript>> {
         ensure!(!again, "two transcripts are named {}", transcript.name);
     }
     Ok(all)
+}
+
+/// Reads the transcripts of a run: all when the full counts are asked for, else one in `sample` of
+/// them, others every day. The variable `TRANSCRIPT` picks those whose name holds it.
+pub fn read_sample(folder: &Path, sample: i64) -> Result<Vec<Transcript>> {
+    let filter = std::env::var("TRANSCRIPT").unwrap_or_default();
+    let mut transcripts = read_folder(folder)?;
+    transcripts.retain(|transcript| transcript.name.contains(&filter));
+    if filter.is_empty() && !counts::everything() {
+        let mut number = jiff::Timestamp::now().as_second() / 86_400 % sample;
+        transcripts.retain(|_| {
+            number += 1;
+            number % sample == 0
+        });
+    }
+    Ok(transcripts)
 }
 
 fn read(stem: &str, text: &str) -> Result<Vec<Transcript>> {

@@ -1,0 +1,62 @@
+//! Opening SealedSecrets without a cluster (sealed-secrets.md 12.8).
+
+use std::collections::BTreeMap;
+
+use selkie_seal::PrivateKeys;
+use selkie_seal::object::SealedSecret;
+use selkie_secret::SecretString;
+use zeroize::Zeroizing;
+
+use super::input::{self, Source};
+use super::output::Destination;
+use super::{Invocation, Stop};
+
+impl Invocation {
+    /// Opens every SealedSecret of the input and prints the Secrets. Nothing is written when one of
+    /// them does not open.
+    pub(super) fn recover(&self, input: &Source, destination: &Destination) -> Result<(), Stop> {
+        let mut keys = PrivateKeys::default();
+        for path in self.values.texts("recovery-private-key") {
+            let file = input::named_file(path)?;
+            let text = input::text(&file)?;
+            keys.add(text).map_err(|error| format!("{path}: {error}"))?;
+        }
+        let input = input.read()?;
+        let sealed = SealedSecret::read(input::text(&input)?)?;
+        let format = self.format(destination)?;
+        let mut opened = Vec::with_capacity(sealed.len());
+        let mut last = None;
+        for secret in &sealed {
+            let label = secret.label();
+            let mut unsealer = keys.unsealer(&label, last);
+            let clear =
+                secret
+                    .open(&mut unsealer, &mut no_templates)
+                    .map_err(|error| match sealed.len() {
+                        1 => error.to_string(),
+                        _ => format!("line {}: {}: {error}", secret.line(), secret.name()),
+                    })?;
+            last = unsealer.fitting();
+            opened.push(clear.print(format));
+        }
+        let length = opened.iter().map(SecretString::len).sum();
+        let mut text = Zeroizing::new(String::with_capacity(length));
+        for secret in &opened {
+            text.push_str(secret.expose());
+        }
+        destination.write(text.as_bytes())
+    }
+}
+
+/// Says that the templates of `spec.template.data` are for the controller to render.
+fn no_templates(
+    _: &str,
+    _: &str,
+    _: &BTreeMap<String, SecretString>,
+) -> Result<SecretString, String> {
+    Err(
+        "spec.template.data cannot be rendered without a controller yet; take it out to recover \
+         the values"
+            .to_owned(),
+    )
+}
