@@ -38,7 +38,7 @@ pub(crate) struct Reader<'a, 's> {
     pub(crate) line: usize,
     /// How many nodes may still be copied.
     budget: Cell<usize>,
-    /// See [`Reader::as_go`].
+    /// See [`Reader::reading_as_go`].
     as_go: bool,
 }
 
@@ -54,7 +54,7 @@ impl<'a, 's> Reader<'a, 's> {
 
     /// Reads text as kubeseal's YAML library does, where that is text as it stands: numbers and
     /// booleans count as text. What the library would change (`1.10`, `010`, `no`) is refused.
-    pub(crate) fn as_go(mut self) -> Self {
+    pub(crate) fn reading_as_go(mut self) -> Self {
         self.as_go = true;
         self
     }
@@ -203,7 +203,7 @@ impl<'a, 's> Reader<'a, 's> {
         }
     }
 
-    /// The text of a scalar; with [`Reader::as_go`] of a number or a boolean, too.
+    /// The text of a scalar; with [`Reader::reading_as_go`] of a number or a boolean, too.
     pub(crate) fn text_as_go(
         &self,
         node: NodeId,

@@ -154,7 +154,7 @@ impl Metadata {
     }
 }
 
-/// A mapping of texts, read as [`Reader::as_go`] says.
+/// A mapping of texts, read as [`Reader::reading_as_go`] says.
 pub(crate) fn texts(
     reader: &Reader<'_, '_>,
     of: &Field,

@@ -51,7 +51,7 @@ impl PlainSecret {
 
     fn of(stream: &Stream<'_>, object: &Object) -> Result<Self, SealManifestError> {
         let line = object.line;
-        let reader = Reader::new(stream, line).as_go();
+        let reader = Reader::new(stream, line).reading_as_go();
         let mut unknown = Vec::new();
         let metadata = field(&object.fields, "metadata");
         let metadata = Metadata::read(&reader, metadata, "metadata", &mut unknown)?;
