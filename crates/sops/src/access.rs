@@ -5,8 +5,10 @@
 
 use std::collections::BTreeSet;
 
+use crate::key_map::KeyMap;
 use crate::key_spec::KeySpec;
-use crate::rekey::{KeyTarget, same};
+use crate::rekey::KeyTarget;
+use crate::shamir::MAX_SHARES;
 
 /// Which holders of keys lost access to a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,8 +23,9 @@ pub struct LostAccess {
 const MAX_TOLD: usize = 16;
 /// As many keys are looked at for each choice of groups, to tell who lost access.
 const MAX_TRIED: usize = 64;
-/// As much work is done to find out (choices of groups, times keys); beyond, access counts as lost.
-const MAX_WORK: usize = 400_000;
+/// As many looks at a key are taken to find out; beyond, access counts as lost. A file of somebody else
+/// must not hold up who only asks what would change.
+const MAX_WORK: usize = 4_000_000;
 
 /// Returns who could open a file with the keys `before` and cannot with the keys `after`; `None` where
 /// everybody still can.
@@ -31,15 +34,18 @@ const MAX_WORK: usize = 400_000;
 /// that is renewed in vain harms nobody. Where a target of several groups has no threshold, `after` needs
 /// all of them; of `before` nobody knows how many were, so that two count as enough.
 pub fn lost_access(before: &KeyTarget, after: &KeyTarget) -> Option<LostAccess> {
-    let access = Access::between(before, after);
-    let sets = access.lost(MAX_WORK)?;
-    let key = |holder: &usize| access.holders[*holder].key.clone();
-    Some(LostAccess {
-        readers: sets
-            .iter()
-            .map(|set| set.iter().map(key).collect())
-            .collect(),
-    })
+    let readers = match Access::between(before, after) {
+        Some(access) => {
+            let sets = access.lost(&mut Work(MAX_WORK))?;
+            let key = |holder: &usize| access.holders[*holder].key.clone();
+            let keys = |set: &Vec<usize>| set.iter().map(key).collect();
+            sets.iter().map(keys).collect()
+        }
+        // No data key can be split so often.
+        None if before == after => return None,
+        None => Vec::new(),
+    };
+    Some(LostAccess { readers })
 }
 
 /// The holders of the keys that a file had.
@@ -56,45 +62,55 @@ struct Access<'k> {
 /// One key, by the groups that it was in and those it will be in.
 struct Holder<'k> {
     key: &'k KeySpec,
-    before: BTreeSet<usize>,
-    after: BTreeSet<usize>,
+    before: Groups,
+    after: Groups,
 }
 
 impl<'k> Access<'k> {
-    fn between(before: &'k KeyTarget, after: &KeyTarget) -> Self {
+    /// Returns `None` where there are more groups than shares can be.
+    fn between(before: &'k KeyTarget, after: &KeyTarget) -> Option<Self> {
+        if before.groups.len().max(after.groups.len()) > MAX_SHARES {
+            return None;
+        }
         let mut holders: Vec<Holder<'k>> = Vec::new();
+        let mut known = KeyMap::default();
         for (number, group) in before.groups.iter().enumerate() {
             for key in group {
-                match holders.iter_mut().find(|holder| same(holder.key, key)) {
-                    Some(holder) => {
-                        holder.before.insert(number);
-                    }
-                    None => holders.push(Holder {
+                let holder = known.first(key).unwrap_or_else(|| {
+                    known.insert(key, holders.len());
+                    holders.push(Holder {
                         key,
-                        before: BTreeSet::from([number]),
-                        after: BTreeSet::new(),
-                    }),
-                }
+                        before: Groups::default(),
+                        after: Groups::default(),
+                    });
+                    holders.len() - 1
+                });
+                holders[holder].before.insert(number);
             }
         }
+        let mut later = KeyMap::default();
+        for (number, group) in after.groups.iter().enumerate() {
+            group.iter().for_each(|key| later.insert(key, number));
+        }
         for holder in &mut holders {
-            let groups = after.groups.iter().enumerate();
-            let mine = groups.filter(|(_, group)| group.iter().any(|key| same(holder.key, key)));
-            holder.after = mine.map(|(number, _)| number).collect();
+            for number in later.numbers(holder.key) {
+                holder.after.insert(number);
+            }
         }
         let groups_stay = holders
             .iter()
-            .all(|holder| holder.before.is_subset(&holder.after));
-        Self {
+            .all(|holder| holder.before.is_within(&holder.after));
+        Some(Self {
             holders,
             needed: (needed(before, 2), needed(after, after.groups.len())),
             groups: after.groups.len(),
             groups_stay,
-        }
+        })
     }
 
-    /// Returns sets of holders, each a minimal one, that opened the file and no longer do.
-    fn lost(&self, most: usize) -> Option<Vec<Vec<usize>>> {
+    /// Returns sets of holders, each a minimal one, that opened the file and no longer do: as many as the
+    /// work lets find.
+    fn lost(&self, work: &mut Work) -> Option<Vec<Vec<usize>>> {
         let (needed, need) = self.needed;
         if self.groups_stay && need <= needed {
             return None;
@@ -104,88 +120,162 @@ impl<'k> Access<'k> {
             let holder = &self.holders[*number];
             holder.before.len() >= needed && holder.after.len() < need
         });
-        let mut lost: Vec<Vec<usize>> = alone.into_iter().map(|holder| vec![holder]).collect();
+        let mut together = Vec::new();
+        let found_out = self.together(&others, &mut together, work).is_some();
+        together.truncate(MAX_TOLD);
+        let alone = alone.into_iter().map(|holder| vec![holder]);
+        let lost: Vec<Vec<usize>> = alone.chain(together).collect();
+        Some(lost).filter(|lost| !lost.is_empty() || !found_out)
+    }
+
+    /// Finds sets of several holders; `None` where there is more work than may be done.
+    fn together(
+        &self,
+        others: &[usize],
+        found: &mut Vec<Vec<usize>>,
+        work: &mut Work,
+    ) -> Option<()> {
         // A set of holders fails if it has keys of too few groups: then all of its groups are among some
         // `need - 1`. So whoever has keys in these groups alone is tried, all at once, for each choice.
-        let count = need.saturating_sub(1).min(self.groups);
-        if choices(self.groups, count).saturating_mul(others.len().max(1)) > most {
-            return Some(lost);
-        }
-        let alone = lost.len();
+        let count = self.needed.1.saturating_sub(1).min(self.groups);
         let mut choice = Choice::first(self.groups, count);
         loop {
-            let within = |holder: &usize| {
-                let mut groups = self.holders[*holder].after.iter();
-                groups.all(|group| choice.0.binary_search(group).is_ok())
-            };
-            let set: Vec<usize> = others.iter().copied().filter(within).collect();
+            work.spend(1 + others.len())?;
+            let mut within = Groups::default();
+            choice.0.iter().for_each(|group| within.insert(*group));
+            let is_within = |holder: &&usize| self.holders[**holder].after.is_within(&within);
+            let set: Vec<usize> = others.iter().filter(is_within).copied().collect();
             if self.opened(&set) {
-                for told in self.minimal_sets(&set) {
-                    if !lost.contains(&told) {
-                        lost.push(told);
-                    }
-                }
+                self.minimal_sets(&set, found, work)?;
             }
-            if lost.len() - alone >= MAX_TOLD || !choice.next(self.groups) {
-                break;
+            if found.len() >= MAX_TOLD || !choice.next(self.groups) {
+                return Some(());
             }
         }
-        lost.truncate(alone + MAX_TOLD);
-        Some(lost).filter(|lost| !lost.is_empty())
     }
 
     /// Returns whether these holders could open the file together.
     fn opened(&self, set: &[usize]) -> bool {
-        let groups: BTreeSet<usize> = set
-            .iter()
-            .flat_map(|holder| &self.holders[*holder].before)
-            .copied()
-            .collect();
+        let mut groups = Groups::default();
+        set.iter()
+            .for_each(|holder| groups.extend(&self.holders[*holder].before));
         groups.len() >= self.needed.0
     }
 
-    /// Returns minimal sets out of one that opened the file: for each holder one that needs him, if that
+    /// Finds minimal sets out of one that opened the file: for each holder one that needs him, if that
     /// is easily found. At least one.
-    fn minimal_sets(&self, set: &[usize]) -> BTreeSet<Vec<usize>> {
-        let mut found = BTreeSet::new();
+    fn minimal_sets(
+        &self,
+        set: &[usize],
+        found: &mut Vec<Vec<usize>>,
+        work: &mut Work,
+    ) -> Option<()> {
+        let mut none = true;
+        let mut add = |told: Vec<usize>| {
+            if !found.contains(&told) {
+                found.push(told);
+            }
+        };
+        let mut some = BTreeSet::new();
         for holder in set.iter().take(MAX_TRIED) {
+            work.spend(set.len())?;
             let mut chosen = vec![*holder];
-            let mut groups = self.holders[*holder].before.clone();
+            let mut groups = self.holders[*holder].before;
             for other in set.iter().filter(|other| *other != holder) {
                 if groups.len() >= self.needed.0 {
                     break;
                 }
                 let before = &self.holders[*other].before;
-                if !before.is_subset(&groups) {
+                if !before.is_within(&groups) {
                     groups.extend(before);
                     chosen.push(*other);
                 }
             }
             // He comes last: if the others do without him, this is no set of his.
             chosen.rotate_left(1);
-            let chosen = self.minimal(chosen);
+            let chosen = self.minimal(chosen, work)?;
             if chosen.contains(holder) {
-                found.insert(chosen);
+                none = false;
+                some.insert(chosen);
             }
         }
-        if found.is_empty() {
-            found.insert(self.minimal(set.to_vec()));
+        some.into_iter().for_each(&mut add);
+        if none {
+            add(self.minimal(set.to_vec(), work)?);
         }
-        found
+        Some(())
     }
 
     /// Leaves out whom the others can do without.
-    fn minimal(&self, mut set: Vec<usize>) -> Vec<usize> {
-        let mut at = 0;
-        while at < set.len() {
-            let holder = set.remove(at);
-            if !self.opened(&set) {
-                set.insert(at, holder);
-                at += 1;
-            }
+    fn minimal(&self, mut set: Vec<usize>, work: &mut Work) -> Option<Vec<usize>> {
+        // How many of the set have a key of each group.
+        let mut keys = vec![0_usize; MAX_SHARES];
+        let groups = |holder: &usize| self.holders[*holder].before.numbers();
+        work.spend(
+            set.iter()
+                .map(|holder| 1 + self.holders[*holder].before.len())
+                .sum(),
+        )?;
+        for group in set.iter().flat_map(groups) {
+            keys[group] += 1;
         }
+        let mut open = keys.iter().filter(|keys| **keys > 0).count();
+        set.retain(|holder| {
+            let only_his = groups(holder).filter(|group| keys[*group] == 1).count();
+            let is_needed = open - only_his < self.needed.0;
+            if !is_needed {
+                open -= only_his;
+                groups(holder).for_each(|group| keys[group] -= 1);
+            }
+            is_needed
+        });
         set.sort_unstable();
-        set
+        Some(set)
+    }
+}
+
+/// How many looks at a key may still be taken.
+struct Work(usize);
+
+impl Work {
+    fn spend(&mut self, looks: usize) -> Option<()> {
+        self.0 = self.0.checked_sub(looks)?;
+        Some(())
+    }
+}
+
+/// Some of at most [`MAX_SHARES`] groups.
+#[derive(Clone, Copy, Default)]
+struct Groups([u64; 4]);
+
+impl Groups {
+    fn insert(&mut self, group: usize) {
+        self.0[group / 64] |= 1 << (group % 64);
+    }
+
+    fn extend(&mut self, other: &Self) {
+        for (mine, theirs) in self.0.iter_mut().zip(other.0) {
+            *mine |= theirs;
+        }
+    }
+
+    fn is_within(&self, other: &Self) -> bool {
+        let mut words = self.0.iter().zip(other.0);
+        words.all(|(mine, theirs)| mine & !theirs == 0)
+    }
+
+    fn len(&self) -> usize {
+        self.0.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
+    fn numbers(self) -> impl Iterator<Item = usize> {
+        self.0.into_iter().enumerate().flat_map(|(word, mut bits)| {
+            std::iter::from_fn(move || {
+                let bit = (bits != 0).then(|| bits.trailing_zeros() as usize)?;
+                bits &= bits - 1;
+                Some(word * 64 + bit)
+            })
+        })
     }
 }
 
@@ -198,16 +288,6 @@ fn needed(target: &KeyTarget, absent: usize) -> usize {
         // A share alone is never enough.
         (_, threshold) => threshold.max(2),
     }
-}
-
-/// Returns in how many ways `count` of `of` can be chosen, at most `usize::MAX`.
-fn choices(of: usize, count: usize) -> usize {
-    let count = count.min(of - count);
-    let ways = (0..count).try_fold(1_usize, |ways, taken| {
-        // Exact: the product of so many neighbours is divisible.
-        Some(ways.checked_mul(of - taken)? / (taken + 1))
-    });
-    ways.unwrap_or(usize::MAX)
 }
 
 /// Some of the first numbers, in ascending order.

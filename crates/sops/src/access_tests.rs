@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 
 use super::*;
+use crate::rekey::KeyChanges;
 
 /// Reads `ab|c/2`: a group of a and b, one of c, of which two are needed.
 fn target(text: &str) -> KeyTarget {
@@ -213,9 +214,63 @@ fn it_is_so_for_every_set_of_holders() {
             prop_assert_eq!(told, lost(&alone));
         }
         // Without time to find out, access is never taken for kept.
-        let unsure = Access::between(&before, &after).lost(0);
+        let unsure = Access::between(&before, &after).unwrap();
+        let unsure = unsure.lost(&mut Work(0));
         prop_assert!(unsure.is_some() || !any);
         Ok(())
     });
     checked.unwrap();
+}
+
+/// Metadata of somebody else, in sizes that would take hours if each key were compared with each.
+#[test]
+fn a_hostile_file_holds_nobody_up() {
+    const MANY: usize = 100_000;
+    let age = |number: usize| KeySpec::Age {
+        recipient: number.to_string(),
+    };
+    let azure = |number: usize| KeySpec::AzureKv {
+        vault_url: "https://vault".to_owned(),
+        name: "name".to_owned(),
+        version: Some(number.to_string()),
+    };
+    let rule = |key: &KeySpec| KeyTarget {
+        groups: vec![vec![key.clone()]],
+        threshold: None,
+    };
+    let kinds: [&dyn Fn(usize) -> KeySpec; 2] = [&age, &azure];
+    for key in kinds {
+        let one_group = KeyTarget {
+            groups: vec![(0..MANY).map(key).collect()],
+            threshold: None,
+        };
+        let changes = KeyChanges::between(&one_group.groups, 0, &rule(&key(1)));
+        assert_eq!(changes.removed.len(), MANY - 1);
+        assert_eq!(changes.lost.unwrap().readers.len(), MANY - 1);
+        let several = KeyTarget {
+            groups: (0..250)
+                .map(|group| (0..MANY / 250).map(|n| key(group + 250 * n)).collect())
+                .collect(),
+            threshold: Some(250),
+        };
+        let lost = lost_access(&several, &rule(&age(MANY))).unwrap();
+        assert!(lost.readers.iter().all(|set| set.len() == 250));
+    }
+    // As many groups as can be, all of them needed.
+    let apart = |count: usize| KeyTarget {
+        groups: (0..count).map(|number| vec![age(number)]).collect(),
+        threshold: Some(count),
+    };
+    let lost = lost_access(&apart(255), &rule(&age(999))).unwrap();
+    assert_eq!(lost.readers.len(), 1);
+    assert_eq!(lost.readers[0].len(), 255);
+    // More than can be.
+    let nobody_knows = Some(LostAccess {
+        readers: Vec::new(),
+    });
+    assert_eq!(lost_access(&apart(MANY), &rule(&age(1))), nobody_knows);
+    assert_eq!(lost_access(&rule(&age(1)), &apart(MANY)), nobody_knows);
+    assert_eq!(lost_access(&apart(MANY), &apart(MANY)), None);
+    let changes = KeyChanges::between(&apart(MANY).groups, MANY, &rule(&age(1)));
+    assert_eq!(changes.removed.len(), MANY - 1);
 }

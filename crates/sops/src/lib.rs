@@ -31,6 +31,7 @@ mod extract;
 mod format;
 #[cfg(test)]
 mod format_tests;
+mod key_map;
 mod key_spec;
 mod keys;
 mod mac;

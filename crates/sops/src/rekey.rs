@@ -14,6 +14,7 @@ use crate::decrypt::{self, DecryptError, DecryptOptions};
 use crate::edit::{self, OpenFile};
 use crate::encrypt::EncryptError;
 use crate::format::Format;
+use crate::key_map::KeyMap;
 use crate::key_spec::KeySpec;
 use crate::keys::{DataKey, KeyEntry, KeyKind, MasterKey, WrapError};
 use crate::mac::Mac;
@@ -91,18 +92,24 @@ impl KeyChanges {
         old_threshold: usize,
         target: &KeyTarget,
     ) -> Self {
-        let has = |group: &[KeySpec], spec: &KeySpec| group.iter().any(|other| same(other, spec));
         let count = before.len().max(target.groups.len());
         let group = |number: usize| {
             let old = before.get(number).map_or(&[][..], Vec::as_slice);
             let new = target.groups.get(number).map_or(&[][..], Vec::as_slice);
+            let (was, is) = (KeyMap::of(old), KeyMap::of(new));
+            let (kept, removed) = old.iter().cloned().partition(|spec| is.contains(spec));
             GroupChange {
-                kept: old.iter().filter(|spec| has(new, spec)).cloned().collect(),
-                added: new.iter().filter(|spec| !has(old, spec)).cloned().collect(),
-                removed: old.iter().filter(|spec| !has(new, spec)).cloned().collect(),
+                kept,
+                added: new
+                    .iter()
+                    .filter(|key| !was.contains(key))
+                    .cloned()
+                    .collect(),
+                removed,
             }
         };
-        let stays = |spec: &&KeySpec| !target.groups.iter().any(|group| has(group, spec));
+        let all = KeyMap::of(target.groups.iter().flatten());
+        let goes = |key: &&KeySpec| !all.contains(key);
         let threshold = |asked: usize, groups: usize, absent: usize| match groups {
             0 | 1 => 0,
             _ if asked == 0 => absent,
@@ -120,7 +127,7 @@ impl KeyChanges {
                 threshold(old_threshold, before.len(), 2),
                 threshold(new_threshold, target.groups.len(), target.groups.len()),
             ),
-            removed: before.iter().flatten().filter(stays).cloned().collect(),
+            removed: before.iter().flatten().filter(goes).cloned().collect(),
         }
     }
 }
@@ -511,8 +518,11 @@ impl OpenFile<'_> {
                 continue;
             }
             if renewed {
-                // sops keeps the time, and nobody can tell then how old the data key is.
-                take("created_at");
+                // sops keeps the time, and nobody can tell then how old the data key is. What the kind
+                // has no time for (age) must not keep that of the old one.
+                if !take("created_at") {
+                    kept.fields.retain(|(name, _)| name != "created_at");
+                }
             }
             *entry = kept;
         }

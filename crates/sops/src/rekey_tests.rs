@@ -415,3 +415,22 @@ fn unknown_metadata_is_no_reason_to_refuse_but_where_it_would_be_lost() {
     let rotated = file.rotated(&[], &[], &make, now()).unwrap();
     assert!(rotated.text.contains("team: payments"));
 }
+
+/// A new data key that looked old would be renewed by every run.
+#[test]
+fn the_time_of_an_old_data_key_does_not_stay() {
+    for old in ["\"\"", "\"2001-01-01T00:00:00Z\""] {
+        let source = encrypted(vec![vec![&A]], None);
+        let source = source.replace(
+            "recipient: age1a\n",
+            &format!("recipient: age1a\n          created_at: {old}\n"),
+        );
+        let times = |text: &str| crate::status(text, Format::Yaml).unwrap().wrapped;
+        assert_eq!(times(&source).len(), 1, "{source}");
+        let file = open(&source, &A).unwrap();
+        let rotated = file.rotated(&[], &[], &make, now()).unwrap();
+        assert!(times(&rotated.text).is_empty(), "{}", rotated.text);
+        let kept = file.with_keys(&target(&[&[&A, &B]]), DataKeyChange::Keep, &make, now());
+        assert_eq!(times(&kept.unwrap().unwrap().text).len(), 1);
+    }
+}
