@@ -127,6 +127,7 @@ pub fn add_clear(
                         line: leaf.line(),
                     });
                 }
+                tree::check_nothing_behind(&stream, node, || leaf.path())?;
                 after.add(&value, true);
                 without.scalars.insert(node);
                 encrypt_value(

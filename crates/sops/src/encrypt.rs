@@ -442,6 +442,7 @@ pub(crate) fn encrypt_values(
             return Ok(());
         }
         if leaf.selected {
+            tree::check_nothing_behind(stream, node, || leaf.path())?;
             encrypt_value(stream, node, &value, leaf.aad, cipher, ivs, edits)?;
             values += 1;
         } else {

@@ -70,6 +70,17 @@ pub enum TreeError {
         /// Path of the value.
         path: String,
     },
+    /// Text behind the closing quotes of an INI value, which ini.v1 drops: it would stay in clear.
+    #[error(
+        "line {line}: {path}: there is text behind the closing quotes of the value, which would stay \
+         in clear (and which no reader sees); remove it or put it into the quotes"
+    )]
+    TextBehind {
+        /// Line of the text.
+        line: usize,
+        /// Path of the value.
+        path: String,
+    },
     /// An alias stands inside what it names.
     #[error("line {line}: {path}: the alias stands inside the value that it repeats")]
     AliasCycle {
@@ -257,6 +268,26 @@ pub(crate) fn member(stream: &Stream<'_>, mapping: NodeId, key: &str) -> Option<
         .entries(mapping)
         .find(|(name, _)| key_text(stream, *name).is_some_and(|text| text == key))
         .map(|(_, value)| stream.target(value))
+}
+
+/// Refuses a value that is to be encrypted while a part of its last line would stay in clear.
+pub(crate) fn check_nothing_behind(
+    stream: &Stream<'_>,
+    node: NodeId,
+    path: impl FnOnce() -> String,
+) -> Result<(), TreeError> {
+    let spans = stream.passed_over();
+    let end = stream.node(node).span.end;
+    let next = spans.partition_point(|span| span.start < end);
+    match spans.get(next) {
+        Some(span) if !stream.source()[end..span.start].contains('\n') => {
+            Err(TreeError::TextBehind {
+                line: stream.line_column(span.start).0,
+                path: path(),
+            })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Returns the 1-based line a node starts on.

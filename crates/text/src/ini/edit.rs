@@ -74,13 +74,7 @@ fn insert_section(
     } else if source[..at].ends_with('\n') {
         edits.insert(at, format!("{line_end}{text}"));
     } else {
-        if ends_in_open_quotes(stream, edits) {
-            return Err(WriteError::Text {
-                format: FORMAT,
-                what: "a line below a last value of three quotes alone: they would open a text of \
-                       several lines; put the value in quotes",
-            });
-        }
+        check_end(stream, edits)?;
         let text = text.strip_suffix(line_end).unwrap_or(&text);
         // A lone CR is no part of the line break: it would go away with the section.
         let lone = source[..at].ends_with('\r');
@@ -90,13 +84,21 @@ fn insert_section(
     Ok(())
 }
 
-/// Whether the file ends, without a line break, in a value that is `"""` and stays: ini.v1 takes the
-/// quotes for those of a long text as soon as anything follows.
-fn ends_in_open_quotes(stream: &Stream<'_>, edits: &Edits) -> bool {
+/// Refuses to put a line behind a file that ends, without a line break, in a value that is `"""` and
+/// stays: ini.v1 takes the quotes for those of a long text as soon as anything follows.
+fn check_end(stream: &Stream<'_>, edits: &Edits) -> Result<(), WriteError> {
     let quotes = stream.source.len().saturating_sub(3)..stream.source.len();
-    stream.source.ends_with("\"\"\"")
+    let open = stream.source.ends_with("\"\"\"")
         && stream.nodes().any(|(_, node)| node.span == quotes)
-        && !edits.touch(&quotes)
+        && !edits.touch(&quotes);
+    match open {
+        false => Ok(()),
+        true => Err(WriteError::Text {
+            format: FORMAT,
+            what: "a line below a last value of three quotes alone: they would open a text of \
+                   several lines; put the value in quotes",
+        }),
+    }
 }
 
 /// The first byte after the last line with a header or key.
@@ -213,20 +215,29 @@ pub(crate) fn set_value(
                 Some(key) => entry_span(stream, *key, found.children[1]).start,
                 None => line_after(stream.source, found.span.end),
             };
-            insert_lines(stream, edits, at, lines);
+            insert_lines(stream, edits, at, lines)?;
         }
     }
     Ok(())
 }
 
 /// Puts whole lines at the start of a line, or at the end of a file that may end within one.
-fn insert_lines(stream: &Stream<'_>, edits: &mut Edits, at: usize, lines: String) {
+fn insert_lines(
+    stream: &Stream<'_>,
+    edits: &mut Edits,
+    at: usize,
+    lines: String,
+) -> Result<(), WriteError> {
     let source = stream.source;
     let unfinished = at == source.len() && at > bom(source) && !source.ends_with('\n');
+    if unfinished {
+        check_end(stream, edits)?;
+    }
     match lines.strip_suffix(line_end(source)) {
         Some(lines) if unfinished => edits.insert(at, format!("{}{lines}", line_end(source))),
         _ => edits.insert(at, lines),
     }
+    Ok(())
 }
 
 /// An entry with its comment.
@@ -266,7 +277,7 @@ pub(crate) fn insert_entry(
             };
             edits.insert(bom(source), format!("{line}{gap}"));
         } else {
-            insert_lines(stream, edits, line_after(source, section.span.end), line);
+            insert_lines(stream, edits, line_after(source, section.span.end), line)?;
         }
         return Ok(());
     };
@@ -274,8 +285,7 @@ pub(crate) fn insert_entry(
     let indent = &source[line_start(source, key_start)..key_start];
     let gap = gap(stream, mapping, name.len());
     let line = format!("{indent}{name}{gap}{value}{line_end}");
-    insert_lines(stream, edits, entry_end(stream, last_value), line);
-    Ok(())
+    insert_lines(stream, edits, entry_end(stream, last_value), line)
 }
 
 /// What stands between a key of this length and its value: as behind the section's last key, and
