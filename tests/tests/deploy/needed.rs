@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use compat::bed::{Cache, Tool};
 use compat::cluster::{Account, Cluster};
 use compat::controller::Controller;
 use compat::openbao::OpenBao;
+use compat::program::Program;
 use compat::wait::eventually;
 use futures::{StreamExt, TryStreamExt, stream};
 use kube::api::{Patch, PatchParams};
@@ -312,5 +314,60 @@ fn change_external(cluster: &Cluster, home: &str, round: u32) -> Result<()> {
             "--wait=false",
         ])
         .ok()?;
+    Ok(())
+}
+
+/// The role for people: what kubeseal and kubectl ask for is refused for the want of a right, and otherwise only because
+/// nothing answers behind the Service.
+#[tokio::test]
+async fn people_need_each_right_of_the_proxier() -> Result<()> {
+    let cluster = Cluster::shared().await?;
+    let home = cluster.namespace().await?;
+    let anybody = cluster.account(&home, "anybody", Vec::new()).await?;
+    let objects = Release::of(ours(), "sealed-secrets", &home).objects(&json!({}))?;
+    let role = objects.get("Role", "sealed-secrets-service-proxier")?;
+    let apply = |object: &Value| cluster.apply(&home, &object.to_string());
+    apply(objects.get("RoleBinding", "sealed-secrets-service-proxier")?)?;
+    apply(objects.get("Service", "sealed-secrets")?)?;
+    let refused = |right: &Right| -> Result<bool> {
+        let name = right.name.as_deref().context("each is for one Service")?;
+        let service = format!("/api/v1/namespaces/{home}/services/{name}");
+        let path = match (&*right.resource, &*right.verb) {
+            ("services", "get") => service,
+            ("services/proxy", "get") => format!("{service}/proxy/v1/cert.pem"),
+            ("services/proxy", "create") => format!("{service}/proxy/v1/verify"),
+            other => bail!("{other:?} is not known here"),
+        };
+        let kubectl = Program::new(Cache::open()?.tool(Tool::Kubectl)?)
+            .env("KUBECONFIG", anybody.kubeconfig.path())
+            .env("HOME", cluster.folder());
+        let asked = match &*right.verb {
+            "get" => kubectl.args(["get", "--raw", &path]),
+            _ => kubectl
+                .args(["create", "--raw", &path, "--filename", "-"])
+                .input("{}"),
+        };
+        let answer = asked.run()?;
+        // Nothing answers behind the Service, and it has no port without a name.
+        let other = ["(ServiceUnavailable)", "(NotFound)"];
+        let refused = answer.stderr.contains("(Forbidden)");
+        let known =
+            refused || answer.code == Some(0) || other.iter().any(|it| answer.stderr.contains(it));
+        ensure!(known, "{path}: {}", answer.stderr);
+        Ok(refused)
+    };
+    let all = rights(role)?;
+    ensure!(all.len() == 7, "{all:?}");
+    for right in &all {
+        // What a role grants counts a moment later.
+        for (role, expected) in [(role.clone(), false), (without(role, right)?, true)] {
+            apply(&role)?;
+            eventually(SOON, || async {
+                ensure!(refused(right)? == expected, "{right:?}");
+                Ok(())
+            })
+            .await?;
+        }
+    }
     Ok(())
 }

@@ -96,9 +96,15 @@ spec:
           {{- $live := dict "httpGet" (dict "path" "/healthz" "port" "http") }}
           {{- $ready := dict "httpGet" (dict "path" "/readyz" "port" "http") }}
           {{- $started := dict "tcpSocket" (dict "port" "http") }}
-          {{- include "selkie.probe" (dict "context" $ "name" "startupProbe" "usual" $.Values.startupProbe "custom" $.Values.customStartupProbe "action" $started) | nindent 10 }}
-          {{- include "selkie.probe" (dict "context" $ "name" "livenessProbe" "usual" $.Values.livenessProbe "custom" $.Values.customLivenessProbe "action" $live) | nindent 10 }}
-          {{- include "selkie.probe" (dict "context" $ "name" "readinessProbe" "usual" $.Values.readinessProbe "custom" $.Values.customReadinessProbe "action" $ready) | nindent 10 }}
+          {{- $probes := list
+            (dict "context" $ "name" "startupProbe" "usual" $.Values.startupProbe "custom" $.Values.customStartupProbe "action" $started)
+            (dict "context" $ "name" "livenessProbe" "usual" $.Values.livenessProbe "custom" $.Values.customLivenessProbe "action" $live)
+            (dict "context" $ "name" "readinessProbe" "usual" $.Values.readinessProbe "custom" $.Values.customReadinessProbe "action" $ready) }}
+          {{- range $probes }}
+          {{- with include "selkie.probe" . }}
+          {{- . | nindent 10 }}
+          {{- end }}
+          {{- end }}
           {{- with $half.resources }}
           resources: {{- toYaml . | nindent 12 }}
           {{- end }}
