@@ -30,7 +30,8 @@ use crate::ui::Ui;
 /// on the terminal before each use. The protocol has no encryption and no passwords: over TCP it is for
 /// this machine's own programs. Other key services are not asked from here.
 ///
-/// What a client asks to have decrypted is opened with the key that it names, and with no other.
+/// What a client asks to have decrypted is opened with the key that it names, and with no other: of an
+/// OpenPGP message only the outer layer is decrypted.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES, verbatim_doc_comment)]
 pub(crate) struct KeyService {

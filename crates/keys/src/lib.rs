@@ -18,6 +18,7 @@ pub mod vault_transit;
 
 mod context;
 mod network;
+mod openpgp;
 mod remembered;
 
 pub use context::{KeyContext, KeySources, MasterKeyError, master_key};

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use selkie_sops::{DataKeySource, KeyEntry, KeyKind, KeySpec, MasterKey, UnwrapError, WrapError};
 use zeroize::Zeroizing;
 
+use crate::openpgp::Sealed;
 use crate::prompt::{Prompt, printable};
 
 /// How gpg is run.
@@ -109,6 +110,21 @@ pub enum GpgError {
         "it does not say which key it is for, so nobody can tell whether that is {0}, which was asked for"
     )]
     UnnamedKey(String),
+    /// It is not a message as sops writes it, so whom it is for is not all that it can do.
+    #[error(
+        "it is not one armored OpenPGP message that is encrypted for keys and has nothing beside it, \
+         as sops writes it; it is not opened"
+    )]
+    NotSealed,
+    /// Below the encryption for the named key is something else than data.
+    #[error(
+        "below the encryption for {0} there is not data alone, as sops writes it, \
+         but for example a message for another key; that is not opened"
+    )]
+    NotPlain(String),
+    /// gpg does not say which key it used.
+    #[error("gpg does not say which key it used; GnuPG 2.2 or newer does")]
+    UntoldKey,
     /// A passphrase is needed, and the agent cannot ask for it.
     #[error(
         "gpg needs a passphrase and cannot ask for it here; \
@@ -182,8 +198,12 @@ impl Gpg {
         }
     }
 
-    /// Decrypts a message that is for this key and for no other, by the key ids that it carries
-    /// (RFC 9580 5.1).
+    /// Decrypts a message that is for this key and for no other, with this key and with no other.
+    ///
+    /// A message can hold messages for other keys, and `gpg -d` opens them, too. So the layer that the
+    /// named key opens is taken off by itself, after the ids on it were compared (RFC 9580 5.1), and what
+    /// is below is read where gpg has no private key and no agent. Only a `try-all-secrets` in gpg.conf
+    /// can have the agent try another key; nothing that it opened is returned.
     pub fn decrypt_named(
         &self,
         fingerprint: &str,
@@ -196,16 +216,9 @@ impl Gpg {
         if !is_hex {
             return Err(GpgError::NoPublicKey(named));
         }
-        let input = Zeroizing::new(message.as_bytes().to_vec());
-        let listed = ["--batch", "--list-only", "--status-fd", "1", "-d"];
-        let listed = self.run(&listed, input)?;
-        let listed = String::from_utf8_lossy(&listed.output);
-        let ids = listed
-            .lines()
-            .filter_map(|line| line.strip_prefix("[GNUPG:] ENC_TO "))
-            .filter_map(|line| line.split(' ').next());
-        let ids: Vec<&str> = ids.collect();
-        if ids.is_empty() || ids.iter().any(|id| id.bytes().all(|digit| digit == b'0')) {
+        let sealed = Sealed::parse(message).ok_or(GpgError::NotSealed)?;
+        let is_hidden = |id: &String| id.bytes().all(|digit| digit == b'0');
+        if sealed.key_ids.iter().any(is_hidden) {
             return Err(GpgError::UnnamedKey(named));
         }
         let own = ["--batch", "--with-colons", "--list-keys", "--", digits];
@@ -214,13 +227,56 @@ impl Gpg {
             return Err(GpgError::NoPublicKey(named));
         }
         let own = String::from_utf8_lossy(&own.output);
-        let own: Vec<&str> = own.lines().filter_map(key_id).collect();
-        match ids.into_iter().find(|id| !own.contains(id)) {
-            None => self.decrypt(message),
-            Some(id) => Err(GpgError::OtherKey {
-                named,
-                found: printable(id),
-            }),
+        let is_own = |id: &str| own.lines().any(|line| key_id(line) == Some(id));
+        if let Some(id) = sealed.key_ids.iter().find(|id| !is_own(id)) {
+            let found = printable(id);
+            return Err(GpgError::OtherKey { named, found });
+        }
+        let inner = self.run(
+            &["--status-fd", "2", "--unwrap", "-d"],
+            Zeroizing::new(sealed.packets),
+        )?;
+        if !inner.status.success() {
+            return Err(why_not_decrypted(&inner));
+        }
+        let used = used_key(&inner.messages).ok_or(GpgError::UntoldKey)?;
+        if !own.lines().any(|line| fingerprint_in(line) == Some(used)) {
+            let found = printable(used);
+            return Err(GpgError::OtherKey { named, found });
+        }
+        self.read_plain(inner.output, named)
+    }
+
+    /// Reads what is left when the encryption is taken off, compressed or not. A signature is passed over: sops
+    /// makes none, and the MAC of a file shows whether a data key is the right one.
+    fn read_plain(
+        &self,
+        packets: Zeroizing<Vec<u8>>,
+        named: String,
+    ) -> Result<Zeroizing<Vec<u8>>, GpgError> {
+        let mut home = tempfile::Builder::new();
+        home.prefix("selkie-gpg-");
+        #[cfg(unix)]
+        home.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
+        let no_home = |reason: &dyn fmt::Display| GpgError::NotRunnable {
+            program: self.settings.program.to_string_lossy().into_owned(),
+            reason: format!("it needs a temporary folder: {reason}"),
+        };
+        let home = home.tempdir().map_err(|error| no_home(&error))?;
+        let folder = home.path().to_str();
+        let folder = folder.ok_or_else(|| no_home(&"its path is not UTF-8"))?;
+        let arguments = [
+            &["--homedir", folder][..],
+            &["--no-options", "--no-keyring", "--no-autostart"],
+            &["--batch", "--trust-model", "always", "--skip-verify", "-d"],
+        ];
+        let plain = self.run(&arguments.concat(), packets)?;
+        if !plain.status.success() {
+            return Err(GpgError::NotPlain(named));
+        }
+        match plain.output.is_empty() {
+            true => Err(GpgError::Empty),
+            false => Ok(plain.output),
         }
     }
 
@@ -291,6 +347,24 @@ fn key_id(line: &str) -> Option<&str> {
     let mut fields = line.split(':');
     let is_key = matches!(fields.next(), Some("pub" | "sub"));
     fields.nth(3).filter(|_| is_key)
+}
+
+/// Returns the fingerprint in a line about one (field 10).
+fn fingerprint_in(line: &str) -> Option<&str> {
+    let mut fields = line.split(':');
+    let is_fingerprint = fields.next() == Some("fpr");
+    fields.nth(8).filter(|_| is_fingerprint)
+}
+
+/// Returns the primary key of the key that gpg decrypted with, from its status (GnuPG's doc/DETAILS:
+/// `DECRYPTION_KEY`). Lines that quote a message begin with `gpg: `, and line breaks in them are escaped.
+fn used_key(messages: &str) -> Option<&str> {
+    let mut used = messages
+        .lines()
+        .filter_map(|line| line.strip_prefix("[GNUPG:] DECRYPTION_KEY "))
+        .map(|line| line.split(' ').nth(1));
+    let first = used.next()??;
+    used.all(|other| other == Some(first)).then_some(first)
 }
 
 struct Finished {

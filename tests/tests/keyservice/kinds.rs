@@ -89,6 +89,11 @@ fn pgp() -> Result<()> {
     let keyring = bed.path("server/.gnupg");
     fs::create_dir(&keyring)?;
     fs::set_permissions(&keyring, fs::Permissions::from_mode(0o700))?;
+    let log = bed.path("agent.log");
+    let agent = format!("log-file {}\ndebug ipc\n", log.display());
+    fs::write(keyring.join("gpg-agent.conf"), agent)?;
+    bed.server_variables
+        .push(("GNUPGHOME".to_owned(), keyring.display().to_string()));
     let key = Path::new(env!("CARGO_MANIFEST_DIR")).join("../keys-example/pgp.asc");
     let path = std::env::var("PATH").unwrap_or_default();
     let tool = |name: &str| {
@@ -109,10 +114,15 @@ fn pgp() -> Result<()> {
         .args(["--batch", "--import"])
         .arg(&other)
         .ok()?;
-    bed.server_variables
-        .push(("GNUPGHOME".to_owned(), keyring.display().to_string()));
+    let gpg = |arguments: &[&str], input: &[u8]| -> Result<Vec<u8>> {
+        let program = settled(Program::new(tool("gpg")?));
+        let quiet = ["--batch", "--quiet", "--trust-model", "always"];
+        let program = program.args(quiet).args(arguments).input(input);
+        Ok(program.ok()?.stdout)
+    };
     let asked = || -> Result<()> {
         another_key_is_not_used(&bed)?;
+        a_message_within_a_message_is_not_opened(&bed, &gpg, &log)?;
         for (client, server) in PAIRS {
             let running = bed.start(server, On::Unix)?;
             bed.goes_through(client, &running.address, &["--pgp", PGP])
@@ -156,6 +166,126 @@ fn another_key_is_not_used(bed: &Bed) -> Result<()> {
         );
     }
     end(Who::Selkie, &running.server)
+}
+
+/// The attack: a message for the key that its reader may ask for, around one for another key of the same
+/// keyring, which gpg opens, too. What is inside is the data key, so that the file would open.
+fn a_message_within_a_message_is_not_opened(
+    bed: &Bed,
+    gpg: RunGpg<'_>,
+    agent_log: &Path,
+) -> Result<()> {
+    let running = bed.start(Who::Selkie, On::Unix)?;
+    bed.goes_through(Who::Sops, &running.address, &["--pgp", PGP])?;
+    let text = fs::read_to_string(bed.path("client/file.yaml"))?;
+    let old = armor_in(&text)?;
+    let last = old.lines().last().unwrap_or_default();
+    let indent = &last[..last.len() - last.trim_start().len()];
+    let data_key = gpg(&["-d"], old.replace(indent, "").as_bytes())?;
+
+    let new_key = ["--passphrase", "", "--quick-generate-key", "victim"];
+    gpg(
+        &[&new_key[..], &["future-default", "default", "never"]].concat(),
+        b"",
+    )?;
+    let listed = ["--with-colons", "--with-keygrip", "--list-keys", "victim"];
+    let listed = String::from_utf8(gpg(&listed, b"")?)?;
+    let mut grips = listed.lines().filter_map(|line| line.strip_prefix("grp:"));
+    let grip = grips
+        .next_back()
+        .context("it has a subkey")?
+        .trim_matches(':');
+    // It writes what it is sent as it is, ciphertext included.
+    let asked_for_it = || -> Result<usize> {
+        let log = fs::read(agent_log)?;
+        Ok(String::from_utf8_lossy(&log).matches(grip).count())
+    };
+
+    let victims = gpg(&["-e", "-r", "victim"], &data_key)?;
+    let without_literal = |packets: &[u8], compression: &str| {
+        let bare = ["--no-literal", "-z", compression, "-e", "-r", PGP];
+        gpg(&bare, packets)
+    };
+    let nested = without_literal(&victims, "0")?;
+    let compressed = without_literal(&victims, "6")?;
+    let own_ids = gpg(&["--list-only", "--status-fd", "1", "-d"], &nested)?;
+    let own_ids = String::from_utf8(own_ids)?;
+    let own_ids = own_ids.lines().filter(|line| line.contains("ENC_TO"));
+    let own_id = own_ids.collect::<String>();
+    ensure!(own_id.starts_with("[GNUPG:] ENC_TO "), "{own_id}");
+    let before = asked_for_it()?;
+    for message in [&nested, &compressed] {
+        ensure!(gpg(&["-d"], message)? == data_key, "gpg goes into it");
+    }
+    ensure!(asked_for_it()? > before, "the agent tells of its keys");
+
+    // What gpg says of the last packets stands behind the text of the first one, in the same line.
+    let prefixed = [literal(&format!("\n{own_id}\nxyz"))?, victims.clone()].concat();
+    let forged = gpg(&["--list-only", "--status-fd", "1", "-d"], &prefixed)?;
+    let forged = String::from_utf8(forged)?;
+    ensure!(
+        forged.contains(&format!("\n{own_id}\nxyz[GNUPG:] ")),
+        "{forged}"
+    );
+
+    let before = asked_for_it()?;
+    let below =
+        "below the encryption for 001DBC1A02D4086EEE04B51D0F42229F3D70089F there is not data alone";
+    let beside = "it is not one armored OpenPGP message that is encrypted for keys";
+    let signed = gpg(&["-s", "-e", "-u", PGP, "-r", PGP], &data_key)?;
+    for (name, message, why) in [
+        ("nested", nested.clone(), Some(below)),
+        ("compressed", compressed, Some(below)),
+        ("beside", [nested, victims.clone()].concat(), Some(beside)),
+        ("prefixed", prefixed, Some(beside)),
+        ("for another", victims, Some("and not for")),
+        ("signed", signed, None),
+    ] {
+        let armored = gpg(&["--enarmor"], &message)?;
+        let armored = String::from_utf8(armored)?.replace("PGP ARMORED FILE", "PGP MESSAGE");
+        let armored = armor_in(&armored)?.to_owned();
+        let lines: Vec<&str> = armored.lines().collect();
+        let file = text.replace(old, &lines.join(&format!("\n{indent}")));
+        ensure!(file != text);
+        fs::write(bed.path("client/file.yaml"), file)?;
+        for client in [Who::Sops, Who::Selkie] {
+            let service = [
+                "--enable-local-keyservice=false",
+                "--keyservice",
+                &running.address,
+            ];
+            let answer = bed.decrypt(client, "file.yaml", &service)?;
+            let told = words(&answer.stderr);
+            let Some(why) = why else {
+                ensure!(answer.text().contains("hunter2"), "{name}: {told}");
+                continue;
+            };
+            ensure!(answer.code != Some(0), "{name}: {client:?} opened it");
+            ensure!(answer.stdout.is_empty(), "{name}: {answer:?}");
+            ensure!(told.contains(why), "{name}: {client:?}: {told}");
+        }
+    }
+    ensure!(asked_for_it()? == before, "the other key was used");
+    end(Who::Selkie, &running.server)
+}
+
+/// Runs gpg with these arguments and this input, and returns its output.
+type RunGpg<'a> = &'a dyn Fn(&[&str], &[u8]) -> Result<Vec<u8>>;
+
+/// Returns the armored message in a text, from its first to its last line.
+fn armor_in(text: &str) -> Result<&str> {
+    let end = "-----END PGP MESSAGE-----";
+    let from = text
+        .find("-----BEGIN PGP MESSAGE-----")
+        .context("a beginning")?;
+    let to = text.find(end).context("an end")? + end.len();
+    Ok(&text[from..to])
+}
+
+/// Returns a text as a literal packet (RFC 9580 5.9).
+fn literal(text: &str) -> Result<Vec<u8>> {
+    let length = u8::try_from(text.len() + 6)?;
+    Ok([&[0xcb, length, b'b', 0, 0, 0, 0, 0], text.as_bytes()].concat())
 }
 
 /// The key of pgp-protected.asc.
