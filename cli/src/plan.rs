@@ -169,6 +169,8 @@ pub(crate) struct Ruled {
     /// Absent where the rule sets none.
     pub(crate) selection: Option<Selection>,
     pub(crate) mac_only_encrypted: bool,
+    /// Whether the config asks for a whole-file MAC.
+    pub(crate) whole_mac: bool,
 }
 
 /// The config of a file, with the file's path as the rules see it; and a config with a wrong name that
@@ -189,6 +191,21 @@ pub(crate) fn hinted(failure: Failure, not_used: Option<&Path>) -> Failure {
 
 pub(crate) fn misnamed(path: &Path) -> String {
     format!("{} is not used; the name is .sops.yaml", path.display())
+}
+
+fn no_recipient(file: Option<&ConfigFile>, not_used: Option<&Path>) -> Failure {
+    let message = match file {
+        Some(file) => format!(
+            "no recipient is given, and {} names none for this file",
+            file.path.display()
+        ),
+        None => "no recipient is given, and there is no .sops.yaml above this file".to_owned(),
+    };
+    let failure = Failure::new(Kind::Other, message).hint(
+        "give --age age1..., set SOPS_AGE_RECIPIENTS, or write a .sops.yaml;\n\
+         `selkie keygen` makes a key",
+    );
+    hinted(failure, not_used)
 }
 
 /// Makes plans for the files of one run.
@@ -250,7 +267,8 @@ impl<'a> Planner<'a> {
             _ => (Vec::new(), None),
         };
         if groups.is_empty() {
-            return Err(self.no_recipient(file.as_deref()));
+            let not_used = self.configs.misnamed.take();
+            return Err(no_recipient(file.as_deref(), not_used.as_deref()));
         }
         let ruled = rule.and_then(|rule| rule.selection.clone());
         let selection = match self.selection.clone().or(ruled) {
@@ -272,15 +290,17 @@ impl<'a> Planner<'a> {
         })
     }
 
-    /// Returns the keys that a rule names for a file, if encrypting would take them.
+    /// Returns the keys that a rule names for a file, if encrypting would take them. `not_used` is the
+    /// config with a wrong name that [`Self::config`] met.
     pub(crate) fn keys_of(
-        &mut self,
+        &self,
         file: &ConfigFile,
         rule: &CreationRule,
+        not_used: Option<&Path>,
     ) -> Result<Vec<Vec<KeySpec>>, Failure> {
         let groups = self.groups_of(file, rule)?;
         if groups.is_empty() {
-            return Err(self.no_recipient(Some(file)));
+            return Err(no_recipient(Some(file), not_used));
         }
         check_groups(&groups, rule.threshold)
             .map_err(|error| explain::encrypt(&EncryptError::from(error)))?;
@@ -299,23 +319,6 @@ impl<'a> Planner<'a> {
             Failure::new(Kind::Other, message)
         })?;
         Ok(groups)
-    }
-
-    fn no_recipient(&mut self, file: Option<&ConfigFile>) -> Failure {
-        let message = match file {
-            Some(file) => format!(
-                "no recipient is given, and {} names none for this file",
-                file.path.display()
-            ),
-            None => "no recipient is given, and there is no .sops.yaml above this file".to_owned(),
-        };
-        let mut hint = "give --age age1..., set SOPS_AGE_RECIPIENTS, or write a .sops.yaml;\n\
-             `selkie keygen` makes a key"
-            .to_owned();
-        if let Some(path) = self.configs.misnamed.take() {
-            hint = format!("{}\n{hint}", misnamed(&path));
-        }
-        Failure::new(Kind::Other, message).hint(hint)
     }
 
     /// Returns what the rule for a file says, whatever flags and variables say, as `sops updatekeys`
@@ -355,6 +358,7 @@ impl<'a> Planner<'a> {
             },
             selection: rule.selection.clone(),
             mac_only_encrypted: rule.mac_only_encrypted,
+            whole_mac: file.asks_whole_mac(&path),
         })
     }
 

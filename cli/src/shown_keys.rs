@@ -8,7 +8,8 @@ use selkie_secret::SecretBytes;
 use selkie_sops::{
     AfreshError, DataKeyChange, DataKeySource, DecryptError, EditError, EditOptions, Edited,
     EncryptError, EncryptPlan, Encryption, Format, KeyChanges, KeyKind, KeyTarget, MasterKey,
-    MasterKeyOf, OpenFile, RekeyError, SelectionSettings, encrypt, selection_change, status,
+    MasterKeyOf, OpenFile, RekeyError, SelectionChange, SelectionSettings, encrypt,
+    selection_change, status,
 };
 use selkie_text::{Edits, Value};
 use zeroize::Zeroizing;
@@ -48,8 +49,8 @@ pub(crate) struct Applied {
     pub(crate) changes: Option<KeyChanges>,
     /// Whether there is a new data key.
     pub(crate) renewed: bool,
-    /// Paths of values that another rule put into clear.
-    pub(crate) made_clear: Vec<String>,
+    /// What another rule put into clear.
+    pub(crate) shows: SelectionChange,
 }
 
 /// What wraps and unwraps data keys.
@@ -89,11 +90,11 @@ pub(crate) fn apply(
     if changed.iter().any(|name| is_rule(name)) {
         let changes = (!same_keys).then(|| file.key_changes(&wish));
         let done = anew(file, &plain, &wish, &now_shown, format, ring, options);
-        return done.map(|(text, made_clear)| Applied {
+        return done.map(|(text, shows)| Applied {
             edited: Edited::Changed(text),
             changes,
             renewed: true,
-            made_clear,
+            shows,
         });
     }
     let edited = file.edited(plain.as_bytes(), options)?;
@@ -101,7 +102,7 @@ pub(crate) fn apply(
         edited,
         changes: None,
         renewed: false,
-        made_clear: Vec::new(),
+        shows: SelectionChange::default(),
     };
     if same_keys {
         return Ok(unchanged_keys);
@@ -119,14 +120,14 @@ pub(crate) fn apply(
             edited: Edited::Changed(done.text),
             changes: Some(done.changes),
             renewed: done.renewed,
-            made_clear: Vec::new(),
+            shows: SelectionChange::default(),
         },
         None => unchanged_keys,
     })
 }
 
-/// Encrypts the clear text anew: for these keys, by the rule that the metadata shows. Returns with it the
-/// paths of what is in clear now.
+/// Encrypts the clear text anew: for these keys, by the rule that the metadata shows. Returns with it
+/// what is in clear now.
 fn anew(
     file: &OpenFile<'_>,
     plain: &str,
@@ -135,7 +136,7 @@ fn anew(
     format: Format,
     ring: &Ring<'_>,
     options: &EditOptions,
-) -> Result<(String, Vec<String>), ShownKeysError> {
+) -> Result<(String, SelectionChange), ShownKeysError> {
     if !file.is_confirmed() {
         return Err(ShownKeysError::Unconfirmed);
     }
@@ -173,7 +174,7 @@ fn anew(
         now: options.now,
     };
     match encrypt(plain, format, &plan).map_err(of)? {
-        Encryption::Encrypted(done) => Ok((done.text, shows.made_clear)),
+        Encryption::Encrypted(done) => Ok((done.text, shows)),
         Encryption::AlreadyEncrypted(_) => Err(invalid(&"the text has metadata of its own")),
     }
 }

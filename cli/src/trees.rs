@@ -78,7 +78,8 @@ pub(crate) fn encrypted(
     }
 }
 
-/// Does `work` for every file that `paths` stand for, each of which has to have one; `tidy` removes what killed runs left behind.
+/// Does `work` for every file that `paths` stand for, each of which has to have one; `tidy` removes what
+/// killed runs left behind.
 pub(crate) fn each(
     ui: &Ui,
     paths: &[PathBuf],

@@ -8,14 +8,14 @@ use std::process::ExitCode;
 use clap::Args;
 use jiff::Timestamp;
 use selkie_secret::SecretBytes;
-use selkie_sops::{DataKeyChange, EditOptions, Edited, Format, KeySpec, OpenFile};
+use selkie_sops::{DataKeyChange, EditOptions, Edited, Format, KeySpec, OpenFile, SelectionChange};
 
 use crate::editor::{Desk, DeskError, example};
 use crate::environment::Environment;
 use crate::explain;
 use crate::failure::{Failure, Kind};
 use crate::file;
-use crate::key_changes::{self, Seen};
+use crate::key_changes;
 use crate::plan::{KeyFlags, Planner};
 use crate::private_folder::Place;
 use crate::session::{Document, Session};
@@ -114,7 +114,7 @@ impl Edit {
                         edited,
                         changes: None,
                         renewed: false,
-                        made_clear: Vec::new(),
+                        shows: SelectionChange::default(),
                     })
                     .map_err(|error| explain::edit(&error, &session.keys)),
             };
@@ -142,8 +142,14 @@ impl Edit {
                 false => DataKeyChange::RenewIfNarrowed,
             },
         };
-        shown_keys::apply(open, before, after, format, &ring, &options())
-            .map_err(|error| explain_keys(&error, session))
+        let applied = shown_keys::apply(open, before, after, format, &ring, &options())
+            .map_err(|error| explain_keys(&error, session))?;
+        if self.keep_data_key && applied.renewed {
+            let message = "another rule encrypts the file anew, under a new data key";
+            return Err(Failure::new(Kind::Conflict, message)
+                .hint("leave --keep-data-key out, or the rule as it was"));
+        }
+        Ok(applied)
     }
 
     fn write(&self, document: &Document, applied: &Applied) -> Result<Report, Failure> {
@@ -153,24 +159,13 @@ impl Edit {
         let replaced = document.replace(text);
         replaced.map_err(|failure| self.kept_beside(text, failure))?;
         let mut report = Report::new("edited", document.hard_link_warning().into_iter().collect());
-        let mut lines = applied
-            .changes
-            .as_ref()
-            .map(key_changes::lines)
-            .unwrap_or_default();
-        if applied.renewed {
-            lines.push("new data key".to_owned());
-        }
-        if !applied.made_clear.is_empty() {
-            let shown = key_changes::some_of(&applied.made_clear);
-            report.warnings.push(format!("now in clear: {shown}"));
-        }
-        if let Some(changes) = &applied.changes {
-            let seen = Seen::of(document.text(), document.format, changes);
-            report.warnings.extend(seen.warning());
-        }
-        if !lines.is_empty() {
-            report.note = Some(lines.join(", "));
+        let shown = key_changes::put_into_clear(&applied.shows);
+        let shown = shown.map(|shown| format!("now in clear: {shown}"));
+        report.warnings.extend(shown);
+        if applied.renewed || applied.changes.is_some() {
+            let changes = applied.changes.clone().unwrap_or_default();
+            let lines = key_changes::lines(&changes);
+            key_changes::tell(&mut report, document, &changes, lines, applied.renewed);
         }
         Ok(report)
     }

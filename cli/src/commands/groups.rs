@@ -6,13 +6,12 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use selkie_keys::age::parse_recipients;
 use selkie_sops::{DataKeyChange, Format, KeyKind, KeySpec, RekeyError, Rekeyed};
-use serde_json::{Value, json};
 
 use crate::commands::rotate::kind_and_key;
 use crate::environment::Environment;
 use crate::explain;
 use crate::failure::{Failure, Kind};
-use crate::key_changes::{self, Seen};
+use crate::key_changes;
 use crate::session::{Document, Session};
 use crate::ui::{Report, Ui};
 
@@ -169,19 +168,9 @@ impl FileFlags {
         let rekeyed = change(&open, session).map_err(|error| explain::rekey(&error))?;
         document.replace(&rekeyed.text)?;
         let changes = &rekeyed.changes;
-        let mut lines = key_changes::lines(changes);
-        if rekeyed.renewed {
-            lines.push("new data key".to_owned());
-        }
+        let lines = key_changes::lines(changes);
         let mut report = Report::new("updated", Vec::new());
-        let seen = Seen::of(document.text(), document.format, changes);
-        let mut details = seen.details(changes);
-        report.warnings.extend(seen.warning());
-        let note = lines.join(", ");
-        details.insert("note".to_owned(), json!(note));
-        details.insert("new_data_key".to_owned(), json!(rekeyed.renewed));
-        report.note = Some(note);
-        report.details = Some(Value::Object(details));
+        key_changes::tell(&mut report, &document, changes, lines, rekeyed.renewed);
         report.warnings.extend(document.hard_link_warning());
         Ok(report)
     }

@@ -7,15 +7,15 @@ use std::sync::{Mutex, PoisonError};
 use clap::Args;
 use jiff::{Span, Timestamp};
 use selkie_sops::{
-    DataKeyChange, Encryption, FileStatus, Format, KeyChanges, KeySpec, Selection, SelectionChange,
-    check_afresh, implied_selection, selection_change,
+    DataKeyChange, Edited, Encryption, FileStatus, Format, KeyChanges, KeySpec, OpenFile,
+    Selection, SelectionChange, check_afresh, implied_selection, selection_change,
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::environment::Environment;
 use crate::explain;
 use crate::failure::{Failure, Kind};
-use crate::key_changes::{self, Seen};
+use crate::key_changes;
 use crate::plan::{KeyFlags, Plan, Planner, Ruled};
 use crate::session::{Document, Session};
 use crate::trees::{Outcome, TreeFlags};
@@ -23,7 +23,8 @@ use crate::ui::{Report, Ui};
 
 /// Bring every encrypted file to what the rules of .sops.yaml say now
 ///
-/// Recipients, key groups, threshold and selection become those of the rule. A file gets a new data key
+/// Recipients, key groups, threshold and selection become those of the rule, and a file without a MAC over
+/// the whole of it gets one where .sops.yaml asks for it. A file gets a new data key
 /// where somebody loses access, where its selection changes, and where the one it has is older than
 /// --older-than: by the times at which keys wrapped it, and where they have none (age) by the last
 /// change of a value. The report says which values somebody who lost access could have read.
@@ -33,8 +34,10 @@ use crate::ui::{Report, Ui};
 /// is refused, and told with --plan, unless --allow-clear is given.
 ///
 /// A file is done when it is as its rule says, so a run that was stopped is finished by the next one.
-/// Every file is at any moment either the old or the new one. Meant for a scheduled pipeline; exit code
-/// 0 says that every file is as it should be.
+/// Every file is at any moment either the old or the new one. Meant for a scheduled pipeline: with exit
+/// code 0 every file is as its rule says, or keeps, with a warning, a selection where the rule names none.
+/// With --plan it says no more than that every file could be read; what is to be done, and what the run
+/// would refuse, is reported.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES, verbatim_doc_comment)]
 pub(crate) struct Rekey {
@@ -72,6 +75,8 @@ struct Work {
     /// The selection is another one, so that the file is encrypted afresh.
     reselect: Option<Reselect>,
     renew: bool,
+    /// It gets a whole-file MAC.
+    confirm: bool,
 }
 
 /// Another selection for a file, or another reach of its MAC.
@@ -131,11 +136,12 @@ impl Rekey {
         let Some(work) = work(status, &ruled, reselect, limit) else {
             return Ok(Outcome::Unchanged(report));
         };
-        let seen = Seen::of(document.text(), document.format, &work.changes);
-        report.note = Some(work.reasons.join(", "));
-        report.details = Some(work.details(&seen));
-        report.warnings.extend(seen.warning());
-        let shown = work.reselect.as_ref().and_then(shown_by);
+        report.details = Some(work.details());
+        let new_data_key = work.has_new_data_key();
+        let lines = work.reasons.clone();
+        key_changes::tell(&mut report, document, &work.changes, lines, new_data_key);
+        let change = work.reselect.as_ref().map(|reselect| &reselect.change);
+        let shown = change.and_then(key_changes::put_into_clear);
         let kept = match work.reselect {
             Some(_) => check_afresh(document.text(), document.format),
             None => Ok(()),
@@ -175,9 +181,16 @@ impl Rekey {
 }
 
 impl Work {
-    fn details(&self, seen: &Seen) -> Value {
-        let mut details = seen.details(&self.changes);
-        details.insert("reasons".to_owned(), json!(self.reasons));
+    fn has_new_data_key(&self) -> bool {
+        self.renew || self.reselect.is_some() || self.changes.narrows()
+    }
+
+    fn details(&self) -> Value {
+        let mut reasons = self.reasons.clone();
+        if self.has_new_data_key() {
+            reasons.push("new data key".to_owned());
+        }
+        let mut details = Map::from_iter([("reasons".to_owned(), json!(reasons))]);
         if let Some(reselect) = &self.reselect {
             let change = &reselect.change;
             details.insert("made_clear".to_owned(), json!(change.made_clear));
@@ -187,19 +200,6 @@ impl Work {
         }
         Value::Object(details)
     }
-}
-
-/// Names what would be put into clear.
-fn shown_by(reselect: &Reselect) -> Option<String> {
-    let change = &reselect.change;
-    let comments = match change.comments_made_clear {
-        0 => None,
-        1 => Some("1 comment".to_owned()),
-        count => Some(format!("{count} comments")),
-    };
-    let values = Some(key_changes::some_of(&change.made_clear)).filter(|text| !text.is_empty());
-    let shown: Vec<String> = values.into_iter().chain(comments).collect();
-    Some(shown.join(", ")).filter(|text| !text.is_empty())
 }
 
 /// Compares what is encrypted in a file, and what its MAC covers, with the rule; `None` where it is as
@@ -233,7 +233,12 @@ fn reselect(
         Some(rule) if rule.is_by_comments() => {
             // Comments may be encrypted.
             let open = document.open(session, false)?;
-            let plain = std::str::from_utf8(open.plain()).unwrap_or_default();
+            let plain = std::str::from_utf8(open.plain()).map_err(|_| {
+                Failure::new(
+                    Kind::Input,
+                    "it opens to no UTF-8 text, and its rule goes by comments",
+                )
+            })?;
             let change = selection_change(plain, format, &status.selection, rule);
             Some(other(rule.clone(), change.map_err(told)?))
         }
@@ -290,8 +295,12 @@ fn work(
     if let Some(reselect) = &reselect {
         reasons.extend(reselect.reasons(status));
     }
+    let confirm = ruled.whole_mac && !status.has_whole_mac;
+    if confirm {
+        reasons.push("MAC over the whole file".to_owned());
+    }
     // The data key is no younger than its oldest wrapping, nor than the last change. What has no time
-    // that can be read is taken for old; it gets one.
+    // that can be read is taken for old: a new data key has one, or for age none.
     let times = status.wrapped.iter().chain([&status.last_modified]);
     let oldest = times.min_by_key(|time| time.parse::<Timestamp>().ok());
     let is_old = limit.is_some_and(|limit| {
@@ -304,14 +313,12 @@ fn work(
     if reasons.is_empty() {
         return None;
     }
-    if reselect.is_some() || is_old || changes.narrows() {
-        reasons.push("new data key".to_owned());
-    }
     Some(Work {
         reasons,
         changes,
         reselect,
         renew: is_old,
+        confirm,
     })
 }
 
@@ -349,7 +356,24 @@ fn rekeyed(
     work: &Work,
     session: &Session,
 ) -> Result<String, Failure> {
-    let open = document.open(session, false)?;
+    let found = document.open(session, false)?;
+    // While the file still has the keys that open it.
+    let confirmed = match work.confirm {
+        true => found.with_whole_mac(),
+        false => Ok(Edited::Unchanged),
+    };
+    let confirmed = match confirmed.map_err(|error| explain::encrypt(&error))? {
+        Edited::Changed(text) => Some(text),
+        Edited::Unchanged => None,
+    };
+    let open = match &confirmed {
+        Some(text) => {
+            let keys = &session.keys;
+            OpenFile::open(text, document.format, keys, &keys.opening())
+                .map_err(|error| explain::decrypt(&error, keys))?
+        }
+        None => found,
+    };
     let change = match work.renew {
         true => DataKeyChange::Renew,
         false => DataKeyChange::RenewIfNarrowed,
@@ -358,7 +382,10 @@ fn rekeyed(
     let rekeyed = open
         .with_keys(&ruled.keys, change, &make, session.now)
         .map_err(|error| explain::rekey(&error))?;
-    Ok(rekeyed.map_or_else(|| document.text().to_owned(), |rekeyed| rekeyed.text))
+    let text = rekeyed
+        .map(|rekeyed| rekeyed.text)
+        .or_else(|| confirmed.clone());
+    Ok(text.unwrap_or_else(|| document.text().to_owned()))
 }
 
 /// Encrypts the clear text by the rule as it is now.
@@ -377,7 +404,7 @@ fn encrypted_afresh(
         groups: ruled.keys.groups.clone(),
         selection: reselect.selection.clone(),
         mac_only_encrypted: reselect.mac_only_encrypted,
-        whole_mac: open.has_whole_mac(),
+        whole_mac: ruled.whole_mac || open.has_whole_mac(),
         warnings: Vec::new(),
     };
     let encryption = plan.encrypt_bytes(open.plain(), document.format, &session.clients)?;

@@ -5,12 +5,11 @@ use std::process::ExitCode;
 use clap::Args;
 use selkie_keys::age::parse_recipients;
 use selkie_sops::{KeyKind, KeySpec};
-use serde_json::{Value, json};
 
 use crate::environment::Environment;
 use crate::explain;
 use crate::failure::{Failure, Kind};
-use crate::key_changes::{self, Seen};
+use crate::key_changes;
 use crate::session::{Document, Session};
 use crate::trees::{Outcome, TreeFlags};
 use crate::ui::{Report, Ui};
@@ -117,13 +116,7 @@ impl Rotate {
         );
         let lines = key_changes::lines(&rotated.changes);
         if !lines.is_empty() {
-            let note = lines.join(", ");
-            let seen = Seen::of(document.text(), document.format, &rotated.changes);
-            let mut details = seen.details(&rotated.changes);
-            details.insert("note".to_owned(), json!(note));
-            report.note = Some(note);
-            report.details = Some(Value::Object(details));
-            report.warnings.extend(seen.warning());
+            key_changes::tell(&mut report, document, &rotated.changes, lines, true);
         }
         if self.dry_run {
             report.action = "would-rotate";

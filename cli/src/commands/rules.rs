@@ -98,7 +98,7 @@ fn one(planner: &mut Planner<'_>, path: &Path) -> Result<Report, Failure> {
         return Err(hinted(failure, not_used.as_deref()));
     };
     let groups: Vec<Vec<String>> = planner
-        .keys_of(&file, rule)?
+        .keys_of(&file, rule, not_used.as_deref())?
         .iter()
         .map(|group| group.iter().map(key_changes::name).collect())
         .collect();

@@ -6,12 +6,11 @@ use std::sync::{Mutex, PoisonError};
 
 use clap::Args;
 use selkie_sops::{DataKeyChange, FileStatus, KeySpec};
-use serde_json::{Value, json};
 
 use crate::environment::Environment;
 use crate::explain;
 use crate::failure::Failure;
-use crate::key_changes::{self, Seen};
+use crate::key_changes;
 use crate::plan::{KeyFlags, Planner};
 use crate::session::{Document, Session};
 use crate::trees::{Outcome, TreeFlags};
@@ -88,16 +87,9 @@ impl UpdateKeys {
             return Ok(Outcome::Unchanged(Report::new("up-to-date", Vec::new())));
         }
         let renew = changes.narrows() && !self.keep_data_key;
-        let mut note = key_changes::lines(&changes).join(", ");
-        if renew {
-            note.push_str("; new data key");
-        }
-        let seen = Seen::of(document.text(), document.format, &changes);
-        let mut details = seen.details(&changes);
-        details.insert("note".to_owned(), json!(note));
-        details.insert("new_data_key".to_owned(), json!(renew));
-        let mut report = Report::with_details("would-update", Some(note), Value::Object(details));
-        report.warnings.extend(seen.warning());
+        let lines = key_changes::lines(&changes);
+        let mut report = Report::new("would-update", Vec::new());
+        key_changes::tell(&mut report, document, &changes, lines, renew);
         if self.dry_run {
             report.warnings.extend(document.hard_link_notice());
             return Ok(Outcome::Done(report));

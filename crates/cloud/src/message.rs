@@ -36,7 +36,8 @@ pub(crate) fn code(text: &str) -> Option<&str> {
     (!text.is_empty() && text.len() <= LONGEST_CODE && text.chars().all(fits)).then_some(text)
 }
 
-/// Longer than any code that is documented, and shorter than a key or token.
+/// Longer than any code that is documented, and shorter than a token or a key; only a client secret of
+/// Google of old has no more than 24 characters.
 #[cfg(any(feature = "gcp-kms", feature = "azure-kv"))]
 const LONGEST_CODE: usize = 32;
 

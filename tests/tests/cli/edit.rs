@@ -540,3 +540,31 @@ fn show_keys_loses_no_metadata_of_others() {
         gone(&place);
     }
 }
+
+/// Another rule means another data key, and comments may be put into clear by it.
+#[test]
+fn show_keys_tells_of_comments_and_refuses_to_keep_the_data_key_of_another_rule() {
+    let place = Place::new();
+    place.write("a.yaml", "# head\npassword: one # why\nuser: app\n");
+    let made = place.run(&["encrypt", "--age", RECIPIENT, "a.yaml"]);
+    assert_eq!(made.code, Some(0), "{}", made.stderr);
+    let before = place.read("a.yaml");
+    let script = "sed -i 's/^    unencrypted_suffix: .*/    encrypted_regex: ^password$/' \"$1\"";
+    let kept = edit(&place, script, &["edit", "-s", "--keep-data-key", "a.yaml"]);
+    assert_eq!(kept.code, Some(8), "{}", kept.stderr);
+    assert!(
+        kept.stderr.contains("leave --keep-data-key out"),
+        "{}",
+        kept.stderr
+    );
+    assert_eq!(place.read("a.yaml"), before);
+    let done = edit(&place, script, &["edit", "-s", "a.yaml"]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    assert!(
+        done.stderr.contains("now in clear: user, 2 comments\n"),
+        "{}",
+        done.stderr
+    );
+    let text = place.read("a.yaml");
+    assert!(text.starts_with("# head\npassword: ENC["), "{text}");
+}

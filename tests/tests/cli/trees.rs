@@ -439,6 +439,64 @@ fn rekey_loses_no_metadata_of_others() {
     ok(&place.run_with_key(&["rekey", "a.yaml"]));
 }
 
+/// A file without the MAC that `.sops.yaml` asks for is work to do.
+#[test]
+fn rekey_adds_the_mac_that_the_rules_ask_for() {
+    let place = repository();
+    let asked = |recipients: &[&str]| rules(recipients) + "selkie:\n  whole_mac: true\n";
+    place.write(".sops.yaml", asked(&[RECIPIENT, &other_recipient()]));
+    let plan = place.run(&["rekey", "--plan", "--json", "a.yaml"]);
+    ok(&plan);
+    let report = plan.json().unwrap();
+    assert_eq!(report["action"], "would-rekey");
+    let reasons = serde_json::json!(["MAC over the whole file"]);
+    assert_eq!(report["reasons"], reasons);
+    assert_eq!(report["new_data_key"], false);
+    let before = place.read("a.yaml");
+    ok(&place.run_with_key(&["rekey", "a.yaml", "e.bin"]));
+    let token = |text: &str| text.split("ENC[").nth(1).unwrap().to_owned();
+    let after = place.read("a.yaml");
+    assert!(after.contains("selkie_mac: "), "{after}");
+    assert_eq!(token(&before), token(&after));
+    // With other keys at once, and with another rule.
+    place.write(".sops.yaml", asked(&[RECIPIENT]));
+    ok(&place.run_with_key(&["rekey", "b"]));
+    place.write(
+        ".sops.yaml",
+        rules(&[RECIPIENT]) + "    mac_only_encrypted: true\nselkie: {whole_mac: true}\n",
+    );
+    ok(&place.run_with_key(&["rekey", "."]));
+    for (name, content) in FILES.iter().zip(contents(&place)) {
+        assert!(content.contains("selkie_mac"), "{name}: {content}");
+        assert!(!content.contains(&other_recipient()), "{name}: {content}");
+    }
+    ok(&place.run_with_key(&["decrypt", "--check", "."]));
+    let again = place.run(&["rekey", "."]);
+    assert!(again.stderr.contains("up to date  5"), "{}", again.stderr);
+}
+
+/// A time that a new entry has not must not make the file old for ever.
+#[test]
+fn rekey_older_than_comes_to_an_end() {
+    let place = repository();
+    let text = place.read("a.yaml");
+    let recipient = format!("recipient: {RECIPIENT}\n");
+    assert!(text.contains(&recipient), "{text}");
+    for old in ["\"\"", "\"2001-01-01T00:00:00Z\""] {
+        let entry = format!("created_at: {old}\n          {recipient}");
+        place.write("a.yaml", text.replace(&recipient, &entry));
+        let rekey = ["rekey", "--older-than", "1y", "a.yaml"];
+        let first = place.run_with_key(&rekey);
+        assert!(
+            first.stderr.contains("rekeyed; data key of "),
+            "{}",
+            first.stderr
+        );
+        let second = place.run_with_key(&rekey);
+        assert!(second.stderr.contains("up to date"), "{}", second.stderr);
+    }
+}
+
 #[test]
 fn updatekeys_and_rotate_name_what_a_removed_reader_could_see() {
     let place = repository();
@@ -512,6 +570,12 @@ fn a_misnamed_config_is_told_by_every_verb_that_follows_rules() {
             done.stderr
         );
     }
+    // Beside a rule without keys.
+    place.write(".sops.yaml", "creation_rules:\n  - path_regex: yaml$\n");
+    let done = place.run(&["rules", "d/a.yaml"]);
+    assert_eq!(done.code, Some(1), "{}", done.stderr);
+    let told = "d/.sops.yml is not used; the name is .sops.yaml";
+    assert!(done.stderr.contains(told), "{}", done.stderr);
     // Nearer than the one that is used.
     for name in ["b/c.yaml", "b/d.yaml"] {
         place.write(name, place.read("a.yaml"));

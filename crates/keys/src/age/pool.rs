@@ -297,9 +297,7 @@ impl AgeIdentities {
         ranked.sort_by_key(|(rank, _)| *rank);
         ranked.into_iter().map(|(_, identity)| identity).collect()
     }
-}
 
-impl AgeIdentities {
     /// Returns the identities of this recipient; a protected file is asked for last.
     fn named(&self, recipient: &str, effort: Effort) -> Vec<&dyn Identity> {
         let asking = effort == Effort::Asking;
