@@ -36,8 +36,8 @@ use crate::ui::{Report, Ui};
 /// A file is done when it is as its rule says, so a run that was stopped is finished by the next one.
 /// Every file is at any moment either the old or the new one. Meant for a scheduled pipeline: with exit
 /// code 0 every file is as its rule says, or keeps, with a warning, a selection where the rule names none.
-/// With --plan it says no more than that every file could be read; what is to be done, and what the run
-/// would refuse, is reported.
+/// With --plan it says no more than that every file could be read; what is to be done, and what would
+/// be put into clear or lost by it, is reported.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES, verbatim_doc_comment)]
 pub(crate) struct Rekey {
