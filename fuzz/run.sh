@@ -2,7 +2,7 @@
 # Builds the fuzz targets and runs each for a time: fuzz/run.sh SECONDS [TARGET...]
 #
 # The coverage flags are those of cargo-fuzz; a stable compiler takes them, so that nothing but
-# cargo is needed. FUZZ_FEATURES="age sealed" adds the targets of those names, which take minutes to
+# cargo is needed. FUZZ_FEATURES="age sealed template" adds the targets of those names, which take minutes to
 # build. What a run finds stays in fuzz/artifacts; what it learned, in fuzz/corpus.
 set -eu
 cd "$(dirname "$0")"

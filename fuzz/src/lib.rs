@@ -7,6 +7,8 @@ pub mod age;
 pub mod manifest;
 pub mod properties;
 pub mod seeds;
+#[cfg(feature = "template")]
+pub mod template;
 
 use selkie_sops::Format;
 

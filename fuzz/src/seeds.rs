@@ -22,6 +22,17 @@ const FORMATS: [(Format, &str, &str); 5] = [
 /// A fuzz target does this, and no program of its own: the coverage flags need the fuzzer's runtime.
 pub fn write_all(folder: &Path) -> std::io::Result<()> {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for (path, bytes) in files_of(&sources.join("../tests/tests/templates"))? {
+        if path.extension().is_none_or(|extension| extension != "txt") {
+            continue;
+        }
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let templates = text.lines().filter(|line| line.contains("{{"));
+        for (number, template) in templates.enumerate() {
+            let name = format!("{}-{number}", path.file_stem().unwrap_or_default().display());
+            write(&folder.join("template"), Path::new(&name), template.as_bytes())?;
+        }
+    }
     let mut files = files_of(&sources.join("../tests/corpus"))?;
     files.extend(files_of(&sources.join("samples"))?);
     for (path, bytes) in files {

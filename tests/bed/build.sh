@@ -21,7 +21,7 @@ age=v1.3.2
 helm=v3.22.0
 
 demo_steps=(kube-apiserver kube-controller-manager etcd kubectl pypi sops)
-test_steps=("${demo_steps[@]}" kubeseal sealed-secrets-controller age age-keygen age-plugin-pq age-plugin-bed age-vectors crds ansible pypi-clouds helm promql charts)
+test_steps=("${demo_steps[@]}" kubeseal template-oracle sealed-secrets-controller age age-keygen age-plugin-pq age-plugin-bed age-vectors crds ansible pypi-clouds helm promql charts)
 all_steps=("${test_steps[@]}" external-secrets)
 
 main() {
@@ -64,6 +64,7 @@ make_etcd() { go_build kubernetes go.etcd.io/etcd/server/v3 etcd "-s -w"; }
 make_sops() { go_build sops github.com/getsops/sops/v3/cmd/sops "sops-$sops" "-s -w"; }
 make_kubeseal() { sealed_secrets kubeseal kubeseal; }
 make_sealed-secrets-controller() { sealed_secrets controller sealed-secrets-controller; }
+make_template-oracle() { go_build template-oracle . template-oracle "-s -w"; }
 make_age() { go_build age filippo.io/age/cmd/age age "-s -w -X main.Version=$age"; }
 make_age-keygen() { go_build age filippo.io/age/cmd/age-keygen age-keygen "-s -w -X main.Version=$age"; }
 make_age-plugin-pq() { go_build age filippo.io/age/extra/age-plugin-pq age-plugin-pq "-s -w -X main.Version=$age"; }
@@ -237,6 +238,10 @@ key() {
 		;;
 	age-plugin-bed)
 		{ cat age/go.mod age/go.sum age/plugin/main.go && echo "$go_version" && declare -f "make_$1" go_build go_run; } | digest
+		return
+		;;
+	template-oracle)
+		{ cat template-oracle/{go.mod,go.sum,main.go} && echo "$go_version" && declare -f "make_$1" go_build go_run; } | digest
 		return
 		;;
 	age*) folder=(age) ;;

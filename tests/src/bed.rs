@@ -99,6 +99,8 @@ pub enum Tool {
     Helm,
     /// The parser of Prometheus 0.314 (`tests/bed/promql`).
     Promql,
+    /// Our small program around Go's text/template and sprig (tests/bed/template-oracle).
+    TemplateOracle,
 }
 
 impl Tool {
@@ -118,12 +120,13 @@ impl Tool {
             Self::AgeKeygen => "age-keygen",
             Self::Helm => "helm",
             Self::Promql => "promql",
+            Self::TemplateOracle => "template-oracle",
         }
     }
 
     /// The arguments that print the version, and a part of what they print.
     ///
-    /// moto and promql print no version; they were checked when they were installed.
+    /// moto, promql and the template oracle print no version; they were checked when they were installed.
     fn version(self) -> Option<(&'static [&'static str], &'static str)> {
         Some(match self {
             Self::Etcd => (&["--version"], "etcd Version: 3.6.8"),
@@ -132,7 +135,7 @@ impl Tool {
             }
             Self::Kubectl => (&["version", "--client"], "Client Version: v1.36.3"),
             Self::Bao => (&["version"], "OpenBao v2.7.2"),
-            Self::MotoServer | Self::Promql => return None,
+            Self::MotoServer | Self::TemplateOracle | Self::Promql => return None,
             Self::Helm => (&["version", "--short"], "v3.22.0"),
             Self::Sops3133 => (&["--disable-version-check", "--version"], "sops 3.13.3"),
             Self::Sops3110 => (&["--disable-version-check", "--version"], "sops 3.11.0"),

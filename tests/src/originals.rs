@@ -24,6 +24,11 @@ pub fn kubeseal() -> Result<Program> {
     Ok(Program::new(Cache::open()?.tool(Tool::Kubeseal)?))
 }
 
+/// Go's text/template with sprig in the versions of Sealed Secrets 0.38.4; a list of cases in, a list of outcomes out.
+pub fn templates() -> Result<Program> {
+    Ok(Program::new(Cache::open()?.tool(Tool::TemplateOracle)?).env("TZ", "UTC"))
+}
+
 /// age 1.3.2.
 pub fn age() -> Result<Program> {
     Ok(Program::new(Cache::open()?.tool(Tool::Age)?))

@@ -42,7 +42,6 @@ mod metadata_tree;
 mod open;
 #[cfg(test)]
 mod operations_tests;
-mod regex;
 mod rekey;
 mod reselect;
 mod restore;
@@ -81,13 +80,13 @@ pub use keys::{
 };
 pub use metadata::{FORMAT_VERSION, MetadataError};
 pub use open::MacError;
-pub use regex::RegexError;
 pub use rekey::{
     DataKeyChange, EncryptedLeaf, GroupChange, KeyChanges, KeyTarget, MasterKeyOf, RekeyError,
     Rekeyed, encrypted_leaves, is_encrypted, key_changes,
 };
 pub use reselect::{SelectionChange, implied_selection, selection_change};
 pub use selection::{DEFAULT_UNENCRYPTED_SUFFIX, Selection, SelectionError, SelectionSettings};
+pub use selkie_goregex::RegexError;
 pub use set::{JsonOptions, NewValue, NewValueError, SetError, SetOptions};
 pub use shamir::ShamirError;
 pub use status::{FileStatus, status};

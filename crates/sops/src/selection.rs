@@ -1,7 +1,7 @@
 //! Which leaves are encrypted: the six settings, and comments that govern what follows
 //! (sops-format.md 4).
 
-use crate::regex::{GoRegex, RegexError};
+use selkie_goregex::{GoRegex, RegexError};
 
 /// The suffix that leaves a value in clear when no setting is given.
 pub const DEFAULT_UNENCRYPTED_SUFFIX: &str = "_unencrypted";

@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 use selkie_text::Value;
 
 use crate::key_spec::KeySpec;
-use crate::regex::GoRegex;
 use crate::selection::Selection;
+use selkie_goregex::GoRegex;
 
 /// A parsed `.sops.yaml`.
 #[derive(Debug, Clone)]

@@ -11,9 +11,9 @@ use super::{
     WholeMacRule,
 };
 use crate::key_spec::KeySpec;
-use crate::regex::GoRegex;
 use crate::selection::SelectionSettings;
 use crate::tree;
+use selkie_goregex::GoRegex;
 
 const TOP_FIELDS: &[&str] = &["creation_rules", "destination_rules", "stores", "selkie"];
 const RULE_FIELDS: &[&str] = &[

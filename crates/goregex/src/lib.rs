@@ -10,7 +10,7 @@ use std::str::Chars;
 
 /// A compiled pattern and its text as the user wrote it.
 #[derive(Clone)]
-pub(crate) struct GoRegex {
+pub struct GoRegex {
     source: String,
     compiled: regex::bytes::Regex,
     /// It has a `\B`, which also holds inside a character of several bytes.
@@ -46,7 +46,7 @@ const MAX_NESTING: u32 = 1000;
 
 impl GoRegex {
     /// Compiles a pattern of Go's dialect.
-    pub(crate) fn new(pattern: &str) -> Result<Self, RegexError> {
+    pub fn new(pattern: &str) -> Result<Self, RegexError> {
         let fail = |reason: String, only_here| RegexError {
             pattern: pattern.to_owned(),
             reason,
@@ -69,19 +69,57 @@ impl GoRegex {
     }
 
     /// Returns whether the pattern is found anywhere in `text`.
-    pub(crate) fn is_match(&self, text: &str) -> bool {
+    pub fn is_match(&self, text: &str) -> bool {
+        self.is_match_bytes(text.as_bytes())
+    }
+
+    /// Returns whether the pattern is found anywhere in text that may not be UTF-8.
+    pub fn is_match_bytes(&self, text: &[u8]) -> bool {
         if !self.not_boundary {
-            return self.compiled.is_match(text.as_bytes());
+            return self.compiled.is_match(text);
         }
         // Inside a character nothing but an empty match begins: every other atom takes whole ones.
-        let mut found = self.compiled.find_iter(text.as_bytes());
-        found.any(|found| text.is_char_boundary(found.start()))
+        let mut found = self.compiled.find_iter(text);
+        found.any(|found| !is_inside_character(text, found.start()))
+    }
+
+    /// Finds every match that does not overlap the one before, as `FindAllSubmatchIndex` does; of text that is no UTF-8,
+    /// the bytes that are none belong to no match.
+    pub fn captures_iter<'r, 't>(
+        &'r self,
+        text: &'t [u8],
+    ) -> impl Iterator<Item = regex::bytes::Captures<'t>> + use<'r, 't> {
+        // Nothing but an empty match begins inside a character: every other atom takes whole ones.
+        self.compiled.captures_iter(text).filter(move |captures| {
+            let start = captures.get(0).map_or(0, |whole| whole.start());
+            !is_inside_character(text, start)
+        })
+    }
+
+    /// Returns the names of the groups, from the whole match on.
+    pub fn group_names(&self) -> impl Iterator<Item = Option<&str>> {
+        self.compiled.capture_names()
     }
 
     /// Returns the pattern as written.
-    pub(crate) fn as_str(&self) -> &str {
+    pub fn as_str(&self) -> &str {
         &self.source
     }
+}
+
+/// Whether a place is behind the first byte of a character.
+fn is_inside_character(text: &[u8], at: usize) -> bool {
+    let start = at.saturating_sub(3);
+    (start..at).any(|first| {
+        let length = match text[first] {
+            0xc2..=0xdf => 2,
+            0xe0..=0xef => 3,
+            0xf0..=0xf4 => 4,
+            _ => return false,
+        };
+        let character = text.get(first..first + length);
+        first + length > at && character.is_some_and(|bytes| std::str::from_utf8(bytes).is_ok())
+    })
 }
 
 impl fmt::Debug for GoRegex {
@@ -261,6 +299,12 @@ fn group(rest: &mut Rest<'_>, out: &mut String) -> Result<(), &'static str> {
     out.push('?');
     rest.next();
     if matches!(rest.peek(), Some('P' | '<')) {
+        let name = rest.text().trim_start_matches('P').trim_start_matches('<');
+        let end = name.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        // The crate would take letters of any script.
+        if end.is_some_and(|end| end == 0 || !name[end..].starts_with('>')) {
+            return Err("a group has an invalid name");
+        }
         return Ok(());
     }
     while let Some(c) = rest.next_if(|c| !matches!(c, ':' | ')')) {
