@@ -23,7 +23,7 @@ impl Default for Limits {
             source: 1 << 20,
             depth: 100,
             steps: 2_000_000,
-            work: 64 << 20,
+            work: 16 << 20,
             output: 2 << 20,
         }
     }

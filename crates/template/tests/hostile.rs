@@ -46,6 +46,7 @@ fn limit(source: &str) -> Limit {
 
 #[test]
 fn endless_and_deep_templates_end() {
+    let mut wrong = Vec::new();
     for (source, wanted) in [
         (
             r#"{{ define "a" }}{{ template "a" }}{{ end }}{{ template "a" }}"#,
@@ -74,7 +75,7 @@ fn endless_and_deep_templates_end() {
         ("{{ seq 1 1000000000 }}", Limit::Steps),
         (
             "{{ range until 1000 }}{{ range until 1000 }}{{ range until 1000 }}{{ end }}{{ end }}{{ end }}",
-            Limit::Steps,
+            Limit::Work,
         ),
         ("{{ repeat 1000000000 \"ab\" }}", Limit::Work),
         ("{{ repeat 9223372036854775807 \"ab\" }}", Limit::Work),
@@ -100,11 +101,11 @@ fn endless_and_deep_templates_end() {
         ),
         (
             "{{ $l := list 1 }}{{ range until 50 }}{{ $l = list $l $l }}{{ end }}{{ deepCopy $l }}",
-            Limit::Steps,
+            Limit::Work,
         ),
         (
             "{{ $l := list 1 }}{{ $m := list 2 }}{{ range until 50 }}{{ $l = list $l $l }}{{ $m = list $m $m }}{{ end }}{{ deepEqual (list $l 1) (list $l 2) }}{{ $n := deepCopy $m }}",
-            Limit::Steps,
+            Limit::Work,
         ),
         (
             "{{ $l := list }}{{ range until 100000 }}{{ $l = list $l }}{{ end }}",
@@ -163,9 +164,15 @@ fn endless_and_deep_templates_end() {
         ),
     ] {
         let begin = Instant::now();
-        assert_eq!(limit(source), wanted, "{source}");
-        assert!(begin.elapsed() < Duration::from_secs(20), "{source}");
+        let hit = limit(source);
+        if hit != wanted || begin.elapsed() > Duration::from_secs(60) {
+            let took = begin.elapsed();
+            wrong.push(format!(
+                "{source}: {hit:?} and not {wanted:?}, after {took:?}"
+            ));
+        }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::value::{Str, Value};
 type Result = std::result::Result<Value, Failure>;
 
 /// What a slow function counts as, in steps: about as many as take as long.
-const SLOW: usize = 50_000;
+const SLOW: usize = 100_000;
 
 /// Go's `bcrypt.DefaultCost`.
 const BCRYPT_COST: u32 = 10;
