@@ -15,7 +15,7 @@ pub(crate) fn case(seed: u64) -> Case {
         ranges: 0,
     };
     let template = maker.list(3);
-    let texts = seed % 3 == 0;
+    let texts = seed.is_multiple_of(3);
     let data = if texts {
         json!({"a": "text", "b": "", "c": "é☃ x", "n": "12", "l": "a,b,c", "j": "{\"k\":[1,2]}"})
     } else {
@@ -333,7 +333,7 @@ impl Maker {
                     0 => String::new(),
                     1 => {
                         self.variables += 1;
-                        format!("$v{} := ", outer)
+                        format!("$v{outer} := ")
                     }
                     _ => {
                         self.variables += 2;
