@@ -9,7 +9,7 @@ use std::{
 use clap::{Parser, ValueEnum, builder::BoolishValueParser};
 
 use crate::{
-    sealed::{Settings, keys::KeySettings},
+    sealed::{Settings, flags::SealedFlags, keys::KeySettings},
     support::{context::Namespaces, duration::go_duration},
 };
 
@@ -61,13 +61,15 @@ pub struct Args {
     /// Age at which the latest sealing key gets a successor; 0 is never.
     #[arg(
         long,
-        alias = "rotate-period",
         value_name = "DURATION",
         env = "SEALED_SECRETS_KEY_RENEW_PERIOD",
         default_value = "720h0m0s",
         value_parser = period
     )]
     key_renew_period: Period,
+
+    #[command(flatten)]
+    sealed: SealedFlags,
 
     /// Address of the HTTP API: the certificate and the probes.
     #[arg(
@@ -171,6 +173,19 @@ pub struct Args {
     )]
     log_format: LogFormat,
 
+    /// Whether lines without a warning go to standard output; false sends every line to standard error.
+    #[arg(
+        long,
+        value_name = "BOOL",
+        env = "SEALED_SECRETS_LOG_INFO_STDOUT",
+        default_value = "true",
+        default_missing_value = "true",
+        num_args = 0..=1,
+        require_equals = true,
+        value_parser = BoolishValueParser::new()
+    )]
+    log_info_stdout: bool,
+
     /// Print the version.
     #[arg(long)]
     version: bool,
@@ -257,6 +272,8 @@ pub struct Serve {
     pub log_level: LogLevel,
     /// Form of log lines.
     pub log_format: LogFormat,
+    /// Whether lines without a warning go to standard output.
+    pub log_info_stdout: bool,
 }
 
 /// What is served: one half or both.
@@ -314,17 +331,16 @@ impl Args {
             sealed: self.serve.is_empty() || serves(Kind::Sealed),
             external: (self.serve.is_empty() && !as_upstream) || serves(Kind::External),
         };
+        let keys = KeySettings {
+            prefix: self.key_prefix,
+            bits: self.key_size,
+            validity: self.key_ttl,
+            common_name: self.my_cn,
+            renewal: self.key_renew_period.0,
+            ..KeySettings::default()
+        };
         Options::Serve(Box::new(Serve {
-            sealed: Settings {
-                keys: KeySettings {
-                    prefix: self.key_prefix,
-                    bits: self.key_size,
-                    validity: self.key_ttl,
-                    common_name: self.my_cn,
-                    renewal: self.key_renew_period.0,
-                },
-                update_status: self.update_status,
-            },
+            sealed: self.sealed.resolve(keys, self.update_status),
             listen: self.listen_addr,
             listen_metrics: self.listen_metrics_addr,
             namespaces: if self.all_namespaces && names.is_empty() {
@@ -337,6 +353,7 @@ impl Args {
             leader_elect: self.leader_elect.unwrap_or(!as_upstream),
             log_level: self.log_level,
             log_format: self.log_format,
+            log_info_stdout: self.log_info_stdout,
         }))
     }
 }
@@ -390,6 +407,7 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+    use crate::{sealed::keys::KeyOrder, support::bucket::Rate};
 
     fn serve(args: &[&str]) -> Serve {
         serve_as(CalledAs::Selkie, args)
@@ -492,11 +510,115 @@ mod tests {
             ["--listen-addr=8080"],
             ["--listen-addr=host:8080"],
             ["--key-cutoff-time=x"],
+            ["--rate-limit=0"],
+            ["--privatekey-labels=a"],
+            ["--read-timeout=soon"],
+            ["--drift=maybe"],
+            ["--no-such-flag"],
         ] {
             let args = ["selkie-controller"].into_iter().chain(args);
             assert!(Args::try_parse_from(args).is_err());
         }
     }
+
+    #[test]
+    fn every_flag_of_the_original_has_its_meaning() {
+        let options = serve(&[
+            "--key-order-priority=SecretCreationTimestamp",
+            "--key-cutoff-time=Mon, 02 Jan 2006 15:04:05 -0700",
+            "--privatekey-labels=a=b,c=d=e",
+            "--privatekey-annotations=x=",
+            "--accept-deprecated-v1-data=false",
+            "--label-selector=team in (a, b)",
+            "--rate-limit=7",
+            "--rate-limit-burst=3",
+            "--old-gc-behavior",
+            "--skip-recreate",
+            "--watch-for-secrets",
+            "--max-unseal-retries=9",
+            "--kubeclient-qps=50",
+            "--kubeclient-burst=100",
+            "--read-timeout=1m",
+            "--write-timeout=30s",
+            "--log-info-stdout=false",
+        ]);
+        let sealed = options.sealed;
+        assert_eq!(sealed.keys.order, KeyOrder::SecretCreationTimestamp);
+        let cutoff = sealed.keys.cutoff.unwrap().to_string();
+        assert_eq!(cutoff, "2006-01-02T22:04:05Z");
+        assert_eq!(sealed.keys.labels["a"], "b");
+        assert_eq!(sealed.keys.labels["c"], "d=e");
+        assert_eq!(sealed.keys.annotations["x"], "");
+        assert!(!sealed.accept_deprecated);
+        assert_eq!(sealed.selector.as_deref(), Some("team in (a, b)"));
+        assert_eq!(sealed.http.verify_rate, Rate::new(7.0, 4));
+        assert!(sealed.old_gc && sealed.skip_recreate && sealed.keys.new_keys_seal);
+        assert_eq!(sealed.quick_retries, 9);
+        assert_eq!(sealed.api_rate, Rate::new(50.0, 100));
+        assert_eq!(sealed.http.read_timeout, Duration::from_secs(60));
+        assert_eq!(sealed.http.write_timeout, Duration::from_secs(30));
+        assert!(!options.log_info_stdout);
+        let unset = serve(&[]).sealed;
+        assert_eq!(unset.api_rate, None);
+        assert_eq!(unset.http.verify_rate, Rate::new(2.0, 3));
+        assert_eq!((unset.selector, unset.keys.cutoff), (None, None));
+        assert!(unset.accept_deprecated && !unset.keys.new_keys_seal);
+        let odd = serve(&["--key-order-priority=x", "--kubeclient-qps=-1"]).sealed;
+        assert_eq!(odd.keys.order, KeyOrder::Unknown("x".to_owned()));
+        assert_eq!(odd.api_rate, None);
+    }
+
+    #[test]
+    fn every_flag_of_the_original_has_its_variable() {
+        let command = Args::command();
+        for name in ORIGINAL {
+            let arg = command
+                .get_arguments()
+                .find(|arg| arg.get_long() == Some(name));
+            let arg = arg.unwrap_or_else(|| panic!("--{name} is missing"));
+            let variable = format!("SEALED_SECRETS_{}", name.to_uppercase().replace('-', "_"));
+            assert_eq!(
+                arg.get_env().and_then(|name| name.to_str()),
+                Some(&*variable)
+            );
+        }
+    }
+
+    /// sealed-secrets.md 11, without `--version`.
+    const ORIGINAL: [&str; 32] = [
+        "key-prefix",
+        "key-size",
+        "key-ttl",
+        "my-cn",
+        "key-renew-period",
+        "rotate-period",
+        "key-order-priority",
+        "key-cutoff-time",
+        "accept-deprecated-v1-data",
+        "all-namespaces",
+        "additional-namespaces",
+        "label-selector",
+        "rate-limit",
+        "rate-limit-burst",
+        "privatekey-annotations",
+        "privatekey-labels",
+        "old-gc-behavior",
+        "update-status",
+        "skip-recreate",
+        "watch-for-secrets",
+        "max-unseal-retries",
+        "kubeclient-qps",
+        "kubeclient-burst",
+        "log-info-stdout",
+        "log-level",
+        "log-format",
+        "listen-addr",
+        "listen-metrics-addr",
+        "read-timeout",
+        "write-timeout",
+        "key-activation-delay",
+        "accept-managed-keys",
+    ];
 
     #[test]
     fn addresses_are_gos() {

@@ -1,6 +1,6 @@
 //! The controller process: hardening, arguments, environment, logs, signals.
 
-use std::{env, path::Path, process::ExitCode};
+use std::{env, io, path::Path, process::ExitCode, sync::Arc};
 
 use clap::Parser;
 use selkie_controller::{
@@ -9,8 +9,13 @@ use selkie_controller::{
     wiring::{Surroundings, serve},
 };
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{error, level_filters::LevelFilter};
-use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing::{Level, error, level_filters::LevelFilter};
+use tracing_subscriber::{
+    filter::Targets,
+    fmt::writer::{BoxMakeWriter, MakeWriterExt},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 #[expect(
     clippy::print_stdout,
@@ -51,22 +56,32 @@ fn main() -> ExitCode {
     };
     let served = runtime.block_on(async {
         // Handlers first: a signal during the start ends it cleanly, too.
-        let signals = SignalKind::terminate;
-        let (mut terminate, mut interrupt) =
-            match (signal(signals()), signal(SignalKind::interrupt())) {
-                (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
-                (Err(error), _) | (_, Err(error)) => {
-                    error!(%error, "signals cannot be handled");
-                    return ExitCode::FAILURE;
-                }
-            };
+        let handled = || {
+            let (end, interrupt) = (SignalKind::terminate(), SignalKind::interrupt());
+            let renew = signal(SignalKind::user_defined1())?;
+            Ok::<_, io::Error>((signal(end)?, signal(interrupt)?, renew))
+        };
+        let (mut terminate, mut interrupt, mut renew) = match handled() {
+            Ok(signals) => signals,
+            Err(error) => {
+                error!(%error, "signals cannot be handled");
+                return ExitCode::FAILURE;
+            }
+        };
+        let surroundings = surroundings();
+        let renewals = surroundings.renewals.clone();
+        tokio::spawn(async move {
+            while renew.recv().await.is_some() {
+                renewals.notify_one();
+            }
+        });
         let ended = async move {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             }
         };
-        match serve(*options, surroundings(), ended).await {
+        match serve(*options, surroundings, ended).await {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 error!(%error, "the controller ends");
@@ -93,6 +108,7 @@ fn surroundings() -> Surroundings {
         pod_namespace: variable("POD_NAMESPACE"),
         identity,
         kubeconfig: variable("KUBECONFIG").map(Into::into),
+        renewals: Arc::default(),
         environment: Environment {
             aws_secretsmanager_endpoint: variable("AWS_SECRETSMANAGER_ENDPOINT")
                 .or_else(|| variable("AWS_ENDPOINT_URL_SECRETS_MANAGER"))
@@ -101,7 +117,7 @@ fn surroundings() -> Surroundings {
     }
 }
 
-/// Starts the log on standard output, where upstream's goes.
+/// Starts the log where upstream's goes: warnings and errors on standard error (sealed-secrets.md 11).
 fn log(options: &Serve) {
     let level = match options.log_level {
         LogLevel::Error => LevelFilter::ERROR,
@@ -115,7 +131,12 @@ fn log(options: &Serve) {
         .with_default(LevelFilter::ERROR)
         .with_target("kube_client::client", LevelFilter::OFF)
         .with_target("selkie", level);
-    let lines = tracing_subscriber::fmt::layer();
+    let warnings_apart = || io::stderr.with_max_level(Level::WARN).or_else(io::stdout);
+    let writer = match options.log_info_stdout {
+        true => BoxMakeWriter::new(warnings_apart()),
+        false => BoxMakeWriter::new(io::stderr),
+    };
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     let registry = tracing_subscriber::registry().with(filter);
     match options.log_format {
         LogFormat::Json => registry.with(lines.json().flatten_event(true)).init(),

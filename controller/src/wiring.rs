@@ -1,13 +1,16 @@
 //! Puts the parts together and runs them until the end is requested.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use futures::future::OptionFuture;
 use kube::{
     Config,
     config::{KubeConfigOptions, Kubeconfig},
 };
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::{Notify, watch},
+    time::timeout,
+};
 use tracing::{error, info};
 
 use crate::{
@@ -39,6 +42,8 @@ pub struct Surroundings {
     pub identity: String,
     /// `KUBECONFIG`.
     pub kubeconfig: Option<PathBuf>,
+    /// Told when SIGUSR1 asks for a new sealing key.
+    pub renewals: Arc<Notify>,
     /// Endpoint overrides.
     pub environment: Environment,
 }
@@ -92,9 +97,12 @@ pub async fn serve(
     };
     let wrong = |error| ServeError::Client(Box::new(error));
     // The Lease itself is written before there is a tenure.
-    let lease_client = api_calls::client(config.clone(), None).map_err(wrong)?;
-    let client = api_calls::client(config, Some(tenure.clone())).map_err(wrong)?;
-    let api = Listener::open("the HTTP API", options.listen)?;
+    let lease_client = api_calls::client(config.clone(), None, None).map_err(wrong)?;
+    let rate = options.sealed.api_rate;
+    let client = api_calls::client(config, Some(tenure.clone()), rate).map_err(wrong)?;
+    let limits = &options.sealed.http;
+    let api = Listener::open("the HTTP API", options.listen)?
+        .with_limits(limits.read_timeout, limits.write_timeout);
     let metrics_listener = Listener::open("metrics", options.listen_metrics)?;
 
     let (trigger, shutdown) = shutdown();
@@ -124,7 +132,8 @@ pub async fn serve(
         pace: Pace::default(),
     };
     let (leads, leading) = watch::channel(!options.leader_elect);
-    let work = work(&context, &options, leading, api, metrics_listener);
+    let keys = Keys::new(surroundings.renewals);
+    let work = work(&context, &options, keys, leading, api, metrics_listener);
     let (finish, finished) = self::shutdown();
     let lease = async {
         if !options.leader_elect {
@@ -182,6 +191,7 @@ pub async fn serve(
 async fn work(
     context: &Context,
     options: &Serve,
+    keys: Keys,
     leading: watch::Receiver<bool>,
     api: Listener,
     metrics_listener: Listener,
@@ -189,8 +199,9 @@ async fn work(
     let Kinds { sealed, external } = options.kinds;
     let probes = http::probes(context.health.clone());
     let (routes, sealed) = if sealed {
-        let (keys, metrics) = (Keys::new(), SealedMetrics::new(&context.metrics));
-        let routes = sealed::http::routes(keys.clone(), metrics.clone()).merge(probes);
+        let metrics = SealedMetrics::new(&context.metrics);
+        let routes = sealed::http::routes(keys.clone(), metrics.clone(), &options.sealed);
+        let routes = routes.merge(probes);
         let (settings, leading) = (options.sealed.clone(), leading.clone());
         let run = sealed::run(context.clone(), settings, keys, metrics, leading);
         (routes, Some(run))

@@ -99,6 +99,23 @@ impl Controller {
         self.server.terminate(Duration::from_secs(15))
     }
 
+    /// Posts to a path of the HTTP API, as a client that the API server's proxy names `client`.
+    pub async fn post(
+        &self,
+        path: &str,
+        client: &str,
+        body: impl Into<reqwest::Body>,
+    ) -> Result<reqwest::Response> {
+        let request = self.http.post(format!("{}{path}", self.url()));
+        let request = request.header("X-Forwarded-For", client).body(body);
+        Ok(request.timeout(Duration::from_secs(30)).send().await?)
+    }
+
+    /// Sends SIGUSR1.
+    pub fn ask_for_a_key(&self) -> Result<()> {
+        self.server.signal(rustix::process::Signal::USR1)
+    }
+
     /// Ends it with SIGKILL.
     pub fn kill(&self) -> Result<()> {
         self.server.kill()

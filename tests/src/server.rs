@@ -132,7 +132,8 @@ impl Server {
         self.signal(Signal::CONT)
     }
 
-    fn signal(&self, signal: Signal) -> Result<()> {
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
         // The child is waited for under the same lock, so its id cannot have passed to another
         // process.
         let mut child = self.child();

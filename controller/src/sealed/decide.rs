@@ -9,11 +9,13 @@ use selkie_api::sealed_secret::{
     SealedSecret, SealedSecretCondition, SealedSecretStatus, TemplateMetadata,
 };
 
-use super::unseal::UnsealError;
+use super::unseal::{Content, Shape, UnsealError};
 use crate::support::{
     events::{Note, Severity},
     managed_fields::SetBy,
-    ownership::{Claim, Claimant, Denied, SKIP_OWNER, is_claimant, may_write, token_account},
+    ownership::{
+        Claim, Claimant, Denied, Privilege, SKIP_OWNER, is_claimant, may_write, privilege,
+    },
     secret_object::{SecretData, SecretObject},
     secret_write::successor,
 };
@@ -36,8 +38,10 @@ pub struct Observed<'a> {
     pub live: Option<&'a SecretObject>,
     /// UID of the Secret that this process wrote for this SealedSecret.
     pub wrote: Option<&'a str>,
+    /// Whether Secrets with the label of keys or of a token type are made.
+    pub allow_privileged: bool,
     /// The values.
-    pub opened: Result<SecretData, UnsealError>,
+    pub opened: Result<Content, UnsealError>,
 }
 
 /// What to write.
@@ -105,34 +109,44 @@ impl FailureKind {
 /// Decides what to write.
 pub fn decide(observed: Observed<'_>) -> Result<Write, Failure> {
     let live = observed.live;
+    let allowed = observed.allow_privileged;
     let write = wanted(observed)?;
     let new = match &write {
         Write::Nothing => return Ok(write),
         Write::Create(new) | Write::Update(new) | Write::Replace { new, .. } => new,
     };
-    let account = |secret: &SecretObject| {
-        let annotations = secret.metadata.annotations.as_ref();
-        token_account(secret.type_.as_deref(), annotations).map(str::to_owned)
-    };
-    match account(new) {
-        // Who made it that had the right to: the token is there already, with or without us.
-        Some(wanted) if live.and_then(account).as_ref() != Some(&wanted) => {
-            Err(token_refused(new, &wanted))
+    match privilege_of(new) {
+        Some(privilege) if !allowed && !is_held(live, &privilege) => {
+            Err(privilege_refused(new, &privilege))
         }
         _ => Ok(write),
     }
 }
 
+fn privilege_of(secret: &SecretObject) -> Option<Privilege> {
+    let meta = &secret.metadata;
+    privilege(
+        secret.type_.as_deref(),
+        meta.labels.as_ref(),
+        meta.annotations.as_ref(),
+    )
+}
+
+/// Returns whether the Secret is what it would become already. A token is there then, with or without us; a sealing key
+/// is nobody's to change.
+fn is_held(live: Option<&SecretObject>, privilege: &Privilege) -> bool {
+    *privilege != Privilege::SealingKey && live.and_then(privilege_of).as_ref() == Some(privilege)
+}
+
 fn wanted(observed: Observed<'_>) -> Result<Write, Failure> {
     let sealed = observed.sealed;
-    let metadata = sealed
-        .spec
-        .template_metadata()
-        .map_err(|error| unseal_failure(&UnsealError::Metadata(error.to_string())))?;
-    let data = observed.opened.map_err(|error| unseal_failure(&error))?;
-    let claimant = claimant(sealed, &metadata, observed.wrote);
+    let of_template = Shape::of_template(&sealed.spec).map_err(|error| unseal_failure(&error))?;
+    let content = observed.opened.map_err(|error| unseal_failure(&error))?;
+    let shape = content.shape.unwrap_or(of_template);
+    let (metadata, data) = (&shape.metadata, content.data);
+    let claimant = claimant(sealed, metadata, observed.wrote);
     let Some(live) = observed.live else {
-        return Ok(Write::Create(new_secret(sealed, &metadata, claimant, data)));
+        return Ok(Write::Create(new_secret(sealed, &shape, claimant, data)));
     };
     let claim =
         may_write(&live.metadata, claimant).map_err(|denied| unmanaged(claimant.name, &denied))?;
@@ -140,19 +154,14 @@ fn wanted(observed: Observed<'_>) -> Result<Write, Failure> {
         return Err(being_deleted(live));
     }
     let mut wanted = SecretObject {
-        metadata: wanted_metadata(&live.metadata, &metadata, claimant, claim),
+        metadata: wanted_metadata(&live.metadata, metadata, claimant, claim),
         type_: live.type_.clone(),
         immutable: live.immutable,
         data: wanted_data(live, data, claim),
     };
-    let type_ = sealed
-        .spec
-        .template
-        .as_ref()
-        .and_then(|template| template.type_.as_ref());
+    let type_ = shape.type_.as_ref();
     // Without a type in the template the Secret's own stays: Opaque is only the API server's default.
-    let type_differs =
-        type_.is_some_and(|type_| !type_.is_empty() && Some(type_) != live.type_.as_ref());
+    let type_differs = type_.is_some() && type_ != live.type_.as_ref();
     if live.immutable == Some(true) && (wanted.data != live.data || type_differs) {
         return Err(immutable(live));
     }
@@ -169,6 +178,19 @@ fn wanted(observed: Observed<'_>) -> Result<Write, Failure> {
     } else {
         Write::Update(wanted)
     })
+}
+
+/// Returns whether an owner is a SealedSecret of this name, whatever its UID.
+pub fn is_of(owner: &OwnerReference, name: &str) -> bool {
+    let claimant = Claimant {
+        api_version: API_VERSION,
+        kind: KIND,
+        name,
+        uid: "",
+        skips_owner: false,
+        wrote: None,
+    };
+    is_claimant(owner, claimant)
 }
 
 /// How a pass ended.
@@ -287,11 +309,11 @@ fn claimant<'a>(
 
 fn new_secret(
     sealed: &SealedSecret,
-    metadata: &TemplateMetadata,
+    shape: &Shape,
     claimant: Claimant<'_>,
     data: SecretData,
 ) -> SecretObject {
-    let template = sealed.spec.template.as_ref();
+    let metadata = &shape.metadata;
     SecretObject {
         metadata: ObjectMeta {
             name: sealed.meta().name.clone(),
@@ -302,10 +324,8 @@ fn new_secret(
             owner_references: (!claimant.skips_owner).then(|| vec![owner_reference(claimant)]),
             ..ObjectMeta::default()
         },
-        type_: template
-            .and_then(|template| template.type_.clone())
-            .filter(|type_| !type_.is_empty()),
-        immutable: template.and_then(|template| template.immutable),
+        type_: shape.type_.clone(),
+        immutable: shape.immutable,
         data,
     }
 }
@@ -481,12 +501,25 @@ fn type_fixed(live: &SecretObject, wanted: &SecretObject) -> Failure {
     }
 }
 
-fn token_refused(secret: &SecretObject, account: &str) -> Failure {
+fn privilege_refused(secret: &SecretObject, privilege: &Privilege) -> Failure {
     let name = secret.metadata.name.as_deref().unwrap_or_default();
+    let why = match privilege {
+        Privilege::SealingKey => {
+            "with the label sealedsecrets.bitnami.com/sealed-secrets-key it would be a sealing key; take the label \
+             out of spec.template"
+                .to_owned()
+        }
+        Privilege::Token { account } => format!(
+            "with type kubernetes.io/service-account-token and the annotation kubernetes.io/service-account.name \
+             Kubernetes would put a token of ServiceAccount \"{account}\" into it; take the type or the annotation out \
+             of spec.template"
+        ),
+        Privilege::TokenType(type_) => format!(
+            "of type {type_} it would let somebody log in to the cluster; take the type out of spec.template"
+        ),
+    };
     let text = format!(
-        "Secret \"{name}\" is refused: with type kubernetes.io/service-account-token and the annotation \
-         kubernetes.io/service-account.name Kubernetes would put a token of ServiceAccount \"{account}\" into it; \
-         take the type or the annotation out of spec.template, or make the Secret by hand"
+        "Secret \"{name}\" is refused: {why}, or make the Secret by hand (--allow-privileged-secrets allows it)"
     );
     Failure {
         kind: FailureKind::Update,

@@ -6,6 +6,7 @@ use super::*;
 use crate::{sealed::unseal::EntryError, support::ownership::MANAGED};
 
 const UID: &str = "00000000-sealed";
+const KEY: &str = "sealedsecrets.bitnami.com/sealed-secrets-key";
 
 /// A SealedSecret `ns/db` of generation 3; `edit` changes its JSON.
 fn sealed(edit: impl FnOnce(&mut Value)) -> SealedSecret {
@@ -51,14 +52,14 @@ fn live(edit: impl FnOnce(&mut Value)) -> SecretObject {
     serde_json::from_value(object).unwrap()
 }
 
-fn opened(values: &[(&str, &str)]) -> Result<SecretData, UnsealError> {
+fn opened(values: &[(&str, &str)]) -> Result<Content, UnsealError> {
     let values = values
         .iter()
         .map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec().into()));
-    Ok(SecretData(values.collect()))
+    Ok(SecretData(values.collect()).into())
 }
 
-fn values() -> Result<SecretData, UnsealError> {
+fn values() -> Result<Content, UnsealError> {
     opened(&[("password", "secret")])
 }
 
@@ -67,6 +68,7 @@ fn plan(sealed: &SealedSecret, live: Option<&SecretObject>) -> Result<Write, Fai
         sealed,
         live,
         wrote: None,
+        allow_privileged: false,
         opened: values(),
     })
 }
@@ -234,6 +236,7 @@ fn an_owner_that_was_taken_away_comes_back_if_we_wrote_the_secret() {
             sealed: &sealed,
             live: Some(&live),
             wrote,
+            allow_privileged: false,
             opened: values(),
         };
         body(&decide(observed))
@@ -414,6 +417,7 @@ fn what_does_not_open_writes_nothing() {
         sealed: &sealed,
         live: Some(&live(|o| o["data"] = Value::Null)),
         wrote: None,
+        allow_privileged: false,
         opened: Err(UnsealError::Entries(entries.into())),
     })
     .unwrap_err();
@@ -643,9 +647,93 @@ fn no_secret_that_kubernetes_would_fill_with_a_token() {
             "{name}"
         );
     }
-    // Neither alone, and what is there already.
-    assert!(plan(&sealed(typed), None).is_ok());
+    // The annotation alone, and what is there already.
     assert!(plan(&sealed(annotated), None).is_ok());
     let there = patch(token(Some("admin")));
     assert!(plan(&sealed(|_| ()), Some(&there)).is_ok());
+}
+
+#[test]
+fn no_secret_that_is_a_token_or_a_sealing_key() {
+    let typed = |type_: &'static str| {
+        sealed(move |object| object["spec"]["template"]["type"] = json!(type_))
+    };
+    let labelled = sealed(|object| {
+        object["spec"]["template"]["metadata"]["labels"][KEY] = json!("compromised");
+    });
+    let plain = sealed(|_| ());
+    let key = live(|object| {
+        object["metadata"]["labels"][KEY] = json!("active");
+        object["metadata"]["annotations"][MANAGED] = json!("true");
+        object["data"]["password"] = json!("b3RoZXI=");
+    });
+    let bootstrap = "bootstrap.kubernetes.io/token";
+    for (name, sealed, live, text) in [
+        (
+            "token type",
+            &typed(TOKEN),
+            None,
+            "of type kubernetes.io/service-account-token",
+        ),
+        (
+            "bootstrap token",
+            &typed(bootstrap),
+            None,
+            "of type bootstrap.kubernetes.io/token",
+        ),
+        ("key", &labelled, None, "it would be a sealing key"),
+        (
+            "a key that was handed over",
+            &plain,
+            Some(&key),
+            "it would be a sealing key",
+        ),
+    ] {
+        let decided = |allow_privileged| {
+            decide(Observed {
+                sealed,
+                live,
+                wrote: None,
+                allow_privileged,
+                opened: values(),
+            })
+        };
+        let failure = decided(false).unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Update, "{name}");
+        assert!(failure.status.contains(text), "{name}: {}", failure.status);
+        assert!(decided(true).is_ok(), "{name}");
+    }
+}
+
+/// The deprecated form brings labels and type of its own (sealed-secrets.md 6.4).
+#[test]
+fn the_deprecated_form_brings_its_own_shape() {
+    let shape = Shape {
+        metadata: TemplateMetadata {
+            labels: BTreeMap::from([("own".to_owned(), "1".to_owned())]),
+            ..TemplateMetadata::default()
+        },
+        type_: Some("example.com/x".to_owned()),
+        immutable: Some(true),
+    };
+    let content = Content {
+        data: values().unwrap().data,
+        shape: Some(shape),
+    };
+    let decided = decide(Observed {
+        sealed: &sealed(|_| ()),
+        live: None,
+        wrote: None,
+        allow_privileged: false,
+        opened: Ok(content),
+    });
+    let (kind, created) = body(&decided);
+    assert_eq!(kind, "create");
+    assert_eq!(created["metadata"]["labels"], json!({ "own": "1" }));
+    assert_eq!(
+        created["metadata"]["ownerReferences"],
+        json!([owner_in_order()])
+    );
+    assert_eq!(created["type"], "example.com/x");
+    assert_eq!(created["immutable"], true);
 }

@@ -1,5 +1,5 @@
 //! The sealing keys: read from Secrets as upstream stores them, made when there is none, renewed
-//! (sealed-secrets.md 8).
+//! (sealed-secrets.md 8). All of them open; which one seals, `trust.rs` decides.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,40 +8,35 @@ use std::{
 };
 
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
     Api, Client,
     api::{ListParams, ObjectMeta, PostParams},
 };
-use selkie_seal::{
-    Certificate, CertificateError, Fingerprint, GenerateError, KeyRing, PrivateKey,
-    PrivateKeyError, RingKey, RingKeyError,
-};
+use selkie_seal::{Fingerprint, GenerateError, KeyRing, PrivateKeyError, RingKey};
 use selkie_secret::SecretBytes;
-use tokio::sync::watch;
-use tracing::{info, warn};
+use tokio::sync::{Notify, watch};
+use tracing::{error, info, warn};
 
-use super::{decide::FIELD_MANAGER, metrics::SealedMetrics};
+use super::{
+    decide::FIELD_MANAGER,
+    key_secret::{ACTIVE, KEY_LABEL, is_labelled, made_by_another, new_key, ring_key},
+    metrics::{KeyCounts, SealedMetrics},
+    trust::{STATE, State, Trust, activated},
+};
 use crate::support::{
     answer::cause,
     context::Context,
+    events::{Note, Severity},
     health::Gate,
     queue::backoff,
-    secret_object::{SecretData, SecretObject},
+    secret_object::SecretObject,
     secret_watch::{SecretChange, SecretKey, SecretWatch},
     shutdown::Shutdown,
 };
 
-/// The label that marks a key Secret; only [`ACTIVE`] counts.
-pub const KEY_LABEL: &str = "sealedsecrets.bitnami.com/sealed-secrets-key";
-/// The value of [`KEY_LABEL`] of a key that is used.
-pub const ACTIVE: &str = "active";
-
-const TLS_TYPE: &str = "kubernetes.io/tls";
-const TLS_CERTIFICATE: &str = "tls.crt";
-const TLS_KEY: &str = "tls.key";
-
-/// How keys are made.
-#[derive(Clone, Debug, Eq, PartialEq)]
+/// How keys are made, and which are used for what.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct KeySettings {
     /// Prefix of the names of key Secrets.
     pub prefix: String,
@@ -51,24 +46,64 @@ pub struct KeySettings {
     pub validity: Duration,
     /// Common name of a new certificate; may be empty.
     pub common_name: String,
+    /// Labels of a new key Secret, beside its own.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations of a new key Secret.
+    pub annotations: BTreeMap<String, String>,
     /// Age at which the latest key gets a successor; `None` is never.
     pub renewal: Option<Duration>,
+    /// A latest key from before gets a successor at the start.
+    pub cutoff: Option<Timestamp>,
+    /// What orders keys.
+    pub order: KeyOrder,
+    /// Time after which a renewed key seals.
+    pub activation_delay: Duration,
+    /// Whether a key that appears while the controller runs seals.
+    pub new_keys_seal: bool,
+    /// Whether keys count that another resource made.
+    pub accept_managed: bool,
+}
+
+/// What decides which key is the latest (sealed-secrets.md 8.2).
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum KeyOrder {
+    /// The certificate's NotBefore.
+    #[default]
+    CertNotBefore,
+    /// The time at which the Secret was made.
+    SecretCreationTimestamp,
+    /// Something else; taken for the first, and told.
+    Unknown(String),
 }
 
 /// The keys as they are now.
 #[derive(Clone, Default)]
 pub struct Loaded {
-    /// Counts up with each change; 0 is before the first load.
+    /// Counts up with each change of the ring; 0 is before the first load.
     pub version: u64,
     /// The keys, latest first.
     pub ring: KeyRing,
+    /// Key of the digests of what is in order, once it is known.
+    pub digest_key: Option<Arc<SecretBytes>>,
+    /// The key that seals.
+    pub(super) sealing: Option<Fingerprint>,
     /// Names of the Secrets that were looked at.
-    secrets: BTreeSet<String>,
+    pub(super) secrets: BTreeSet<String>,
+}
+
+impl Loaded {
+    /// Returns the key that seals; `None` before the first one.
+    pub fn sealing(&self) -> Option<&RingKey> {
+        self.ring.get(self.sealing?)
+    }
 }
 
 /// The handle on the keys; cloning is cheap.
 #[derive(Clone)]
-pub struct Keys(Arc<watch::Sender<Arc<Loaded>>>);
+pub struct Keys {
+    loaded: Arc<watch::Sender<Arc<Loaded>>>,
+    renewals: Arc<Notify>,
+}
 
 /// Why the keys could not be loaded or made.
 #[derive(Debug, thiserror::Error)]
@@ -102,47 +137,48 @@ pub enum KeysError {
         /// The client's error.
         source: Box<kube::Error>,
     },
+    /// Which keys may seal cannot be stored.
+    #[error(
+        "Secret {STATE} in namespace {namespace} cannot be written: {}",
+        cause(source)
+    )]
+    State {
+        /// The namespace.
+        namespace: String,
+        /// The client's error.
+        source: Box<kube::Error>,
+    },
+    /// No random bytes.
+    #[error("the operating system gave no random bytes")]
+    Random,
     /// The thread that made the key ended early.
     #[error("the making of a sealing key was interrupted")]
     Interrupted,
 }
 
-/// Why a Secret holds no usable key.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-enum UnusableKey {
-    #[error("it has no {0}")]
-    Missing(&'static str),
-    #[error("its {0} is not text")]
-    NotText(&'static str),
-    #[error("its certificate: {0}")]
-    Certificate(#[from] CertificateError),
-    #[error("its private key: {0}")]
-    PrivateKey(#[from] PrivateKeyError),
-    #[error(transparent)]
-    Pair(#[from] RingKeyError),
-}
-
 impl Keys {
-    /// Makes a handle without keys.
-    pub fn new() -> Self {
-        Self(Arc::new(watch::channel(Arc::default()).0))
+    /// Makes a handle without keys; `renewals` is told when a new key is asked for.
+    pub fn new(renewals: Arc<Notify>) -> Self {
+        Self {
+            loaded: Arc::new(watch::channel(Arc::default()).0),
+            renewals,
+        }
     }
 
     /// Returns the keys as they are now.
     pub fn current(&self) -> Arc<Loaded> {
-        self.0.borrow().clone()
+        self.loaded.borrow().clone()
     }
 
-    /// Subscribes to changes.
+    /// Subscribes to changes of the ring.
     pub fn subscribe(&self) -> watch::Receiver<Arc<Loaded>> {
-        self.0.subscribe()
+        self.loaded.subscribe()
     }
 
     /// Returns the certificate that seals, as PEM; `None` before the first key.
     pub fn certificate(&self) -> Option<String> {
         let loaded = self.current();
-        Some(loaded.ring.latest()?.certificate().pem().to_owned())
+        Some(loaded.sealing()?.certificate().pem().to_owned())
     }
 
     /// Loads the keys, makes the first one, renews, and follows the key Secrets, until the shutdown
@@ -158,22 +194,22 @@ impl Keys {
         makes_keys: watch::Receiver<bool>,
         gate: Gate,
     ) {
+        if let KeyOrder::Unknown(order) = &settings.order {
+            error!(order, "unknown --key-order-priority; CertNotBefore is used");
+        }
         let follower = Follower {
             keys: self,
             client: context.client.clone(),
             secrets: &context.secrets,
             namespace: &context.own_namespace,
+            context,
             settings,
             metrics,
             makes_keys,
+            cutoff: settings.cutoff,
+            state: Memory::default(),
         };
-        follower.follow(context, &gate).await;
-    }
-}
-
-impl Default for Keys {
-    fn default() -> Self {
-        Self::new()
+        follower.follow(&gate).await;
     }
 }
 
@@ -182,18 +218,46 @@ struct Follower<'a> {
     client: Client,
     secrets: &'a SecretWatch,
     namespace: &'a str,
+    context: &'a Context,
     settings: &'a KeySettings,
     metrics: &'a SealedMetrics,
     makes_keys: watch::Receiver<bool>,
+    /// Counts at the start only.
+    cutoff: Option<Timestamp>,
+    state: Memory,
+}
+
+/// What the follower remembers.
+#[derive(Default)]
+struct Memory {
+    state: Option<State>,
+    /// Metadata of the state's Secret as it was read.
+    stored: Option<ObjectMeta>,
+    /// The Secret is not ours, or must not be read or written: what is remembered has to do.
+    denied: bool,
+    /// The Secret of before labels must not be read.
+    legacy_denied: bool,
+    /// What was told, by name and resource version of the Secret.
+    told: BTreeSet<(String, String)>,
+}
+
+/// What the key Secrets hold.
+#[derive(Default)]
+struct Found {
+    ring: KeyRing,
+    names: BTreeSet<String>,
+    counts: KeyCounts,
 }
 
 impl Follower<'_> {
-    async fn follow(mut self, context: &Context, gate: &Gate) {
-        let mut changes = context.secrets.subscribe();
+    async fn follow(mut self, gate: &Gate) {
+        let shutdown = self.context.shutdown.clone();
+        let mut changes = self.secrets.subscribe();
         let mut failures = 0;
         let mut again = Some(Duration::ZERO);
+        let mut asked = false;
         loop {
-            let due = self.renewal_due(Timestamp::now());
+            let due = self.next_look(Timestamp::now());
             let wait = async {
                 // After a failure the wait counts, or what is due would be tried without a pause.
                 match again.or(due) {
@@ -205,14 +269,18 @@ impl Follower<'_> {
                 () = wait => true,
                 () = changed(&mut self.makes_keys) => true,
                 change = changes.next() => self.concerns(&change),
-                () = context.shutdown.requested() => return,
+                () = self.keys.renewals.notified() => {
+                    asked = true;
+                    true
+                }
+                () = shutdown.requested() => return,
             };
             if !look {
                 continue;
             }
-            match self.load_and_renew(&context.shutdown).await {
+            match self.load_and_renew(&shutdown, asked).await {
                 Ok(()) => {
-                    (failures, again) = (0, None);
+                    (failures, again, asked) = (0, None, false);
                     if !self.keys.current().ring.is_empty() {
                         gate.ready();
                     }
@@ -242,90 +310,295 @@ impl Follower<'_> {
         };
         namespace == self.namespace
             && (*name == self.settings.prefix
+                || name == STATE
                 || self.keys.current().secrets.contains(name)
                 || labelled())
     }
 
+    fn leads(&self) -> bool {
+        *self.makes_keys.borrow()
+    }
+
+    /// Returns how long until something is due without a change; `None` is never.
+    fn next_look(&self, now: Timestamp) -> Option<Duration> {
+        let loaded = self.keys.current();
+        let trust = &self.state.state.as_ref()?.trust;
+        let activation = trust
+            .next_change(&loaded.ring, now)
+            .map(|at| until(at, now));
+        let renewal = self.renewal_due(now);
+        activation.into_iter().chain(renewal).min()
+    }
+
     /// Returns how long until the next key is due; `None` is never.
     fn renewal_due(&self, now: Timestamp) -> Option<Duration> {
-        let loaded = self.keys.current();
-        let latest = loaded.ring.latest()?.ordering();
-        if !*self.makes_keys.borrow() {
+        if !self.leads() {
             return None;
         }
+        let trust = &self.state.state.as_ref()?.trust;
+        let latest = trust.latest(&self.keys.current().ring)?;
         until_renewal(latest, self.settings.renewal?, now)
     }
 
-    async fn load_and_renew(&self, shutdown: &Shutdown) -> Result<(), KeysError> {
+    async fn load_and_renew(&mut self, shutdown: &Shutdown, asked: bool) -> Result<(), KeysError> {
         let Some(loaded) = shutdown.or(self.load()).await else {
             return Ok(());
         };
         loaded?;
-        let loaded = self.keys.current();
-        let due = match loaded.ring.latest() {
-            None => *self.makes_keys.borrow(),
-            Some(_) => self.renewal_due(Timestamp::now()) == Some(Duration::ZERO),
-        };
-        if due {
+        if asked && !self.leads() {
+            info!("a new sealing key was asked for; another replica leads and makes keys");
+        }
+        if self.is_due(Timestamp::now(), asked) {
             self.make(shutdown).await?;
             shutdown.or(self.load()).await.transpose()?;
         }
         Ok(())
     }
 
-    /// Reads all key Secrets; a new version appears only when the keys differ from those before.
-    async fn load(&self) -> Result<(), KeysError> {
-        let secrets = self.read().await.map_err(|error| KeysError::Read {
+    fn is_due(&mut self, now: Timestamp, asked: bool) -> bool {
+        if !self.leads() {
+            return false;
+        }
+        let Some(state) = &self.state.state else {
+            return false;
+        };
+        let Some(latest) = state.trust.latest(&self.keys.current().ring) else {
+            return true;
+        };
+        // Judged once: a certificate may be from before it for other reasons later on.
+        let cut_off = self.cutoff.take().is_some_and(|cutoff| latest < cutoff);
+        asked || cut_off || self.renewal_due(now) == Some(Duration::ZERO)
+    }
+
+    /// Reads all key Secrets and who may seal; a new version appears only when the keys differ from those before.
+    async fn load(&mut self) -> Result<(), KeysError> {
+        let wrong = |error| KeysError::Read {
             namespace: self.namespace.to_owned(),
             source: Box::new(error),
-        })?;
-        let (mut ring, mut unusable) = (KeyRing::default(), 0);
-        let mut names = BTreeSet::new();
-        for secret in &secrets {
-            let name = secret.metadata.name.clone().unwrap_or_default();
-            match ring_key(secret) {
-                Ok(key) => {
-                    ring.insert(key);
-                }
-                Err(error) => {
-                    unusable += 1;
-                    warn!(namespace = self.namespace, secret = name, %error, "this sealing key cannot be used; it is skipped");
-                }
-            }
-            names.insert(name);
-        }
-        self.metrics.keys(ring.len(), unusable);
+        };
+        let secrets = self.read().await;
+        let secrets = secrets.map_err(wrong)?;
+        let mut found = self.found(&secrets).await;
+        self.judge(&mut found, Timestamp::now()).await?;
+        let state = self.state.state.as_ref();
+        let sealing = state.and_then(|state| state.trust.sealing(&found.ring, Timestamp::now()));
+        self.metrics.keys(&found.counts);
         let fingerprints =
             |ring: &KeyRing| ring.iter().map(RingKey::fingerprint).collect::<Vec<_>>();
-        self.keys.0.send_if_modified(|loaded| {
-            let same = loaded.version > 0 && fingerprints(&loaded.ring) == fingerprints(&ring);
+        self.keys.loaded.send_if_modified(|loaded| {
+            let same =
+                loaded.version > 0 && fingerprints(&loaded.ring) == fingerprints(&found.ring);
             let version = loaded.version + u64::from(!same);
-            if !same {
-                let seals_with = ring.latest().map(|key| key.fingerprint().to_string());
-                info!(keys = ring.len(), seals_with, "sealing keys loaded");
+            if !same || loaded.sealing != sealing {
+                let seals_with = sealing.map(|key| key.to_string());
+                info!(keys = found.ring.len(), seals_with, "sealing keys loaded");
             }
             *loaded = Arc::new(Loaded {
                 version,
-                ring,
-                secrets: names,
+                ring: found.ring,
+                sealing,
+                digest_key: state.map(|state| Arc::new(state.digest_key.duplicate())),
+                secrets: found.names,
             });
             !same
         });
         Ok(())
     }
 
+    /// Sorts out which Secrets hold keys that count.
+    async fn found(&mut self, secrets: &[SecretObject]) -> Found {
+        let mut found = Found::default();
+        for secret in secrets {
+            let name = secret.metadata.name.clone().unwrap_or_default();
+            found.names.insert(name.clone());
+            let by = made_by_another(&secret.metadata).filter(|_| !self.settings.accept_managed);
+            if let Some(mark) = by {
+                found.counts.ignored += 1;
+                let text = format!(
+                    "this sealing key is ignored, as another resource made the Secret ({mark}); \
+                     --accept-managed-keys admits it"
+                );
+                self.tell(secret, &name, "IgnoredKey", text).await;
+                continue;
+            }
+            match ring_key(secret, &self.settings.order) {
+                Ok(key) => {
+                    found.ring.insert(key);
+                }
+                Err(error) => {
+                    found.counts.unusable += 1;
+                    let text = format!("this sealing key cannot be used and is skipped: {error}");
+                    self.tell(secret, &name, "UnusableKey", text).await;
+                }
+            }
+        }
+        found.counts.usable = found.ring.len();
+        found
+    }
+
+    /// Tells of a Secret once, in the log and in an Event on it.
+    async fn tell(
+        &mut self,
+        secret: &SecretObject,
+        name: &str,
+        reason: &'static str,
+        text: String,
+    ) {
+        let version = secret.metadata.resource_version.clone();
+        let seen = (name.to_owned(), version.unwrap_or_default());
+        if !self.state.told.insert(seen) {
+            return;
+        }
+        warn!(namespace = self.namespace, secret = name, "{text}");
+        if self.leads() {
+            let regarding = ObjectReference {
+                api_version: Some("v1".to_owned()),
+                kind: Some("Secret".to_owned()),
+                name: secret.metadata.name.clone(),
+                namespace: secret.metadata.namespace.clone(),
+                uid: secret.metadata.uid.clone(),
+                ..ObjectReference::default()
+            };
+            let note = Note {
+                severity: Severity::Warning,
+                reason,
+                message: text,
+            };
+            let events = &self.context.events;
+            events.publish("sealed-secrets", &regarding, note).await;
+        }
+    }
+
+    /// Brings up to date which keys may seal, and stores it if this replica leads.
+    async fn judge(&mut self, found: &mut Found, now: Timestamp) -> Result<(), KeysError> {
+        let present = self.read_state().await?;
+        let leads = self.leads();
+        let (mut state, stored) = match (present, self.state.state.take()) {
+            (Some(state), _) => (state, true),
+            // What a standby made up must not outlive the word of the leader.
+            (None, Some(state)) if leads || self.state.denied => (state, false),
+            (None, _) => {
+                let trust = Trust::of_first_start(&found.ring);
+                (State::new(trust).ok_or(KeysError::Random)?, false)
+            }
+        };
+        let before = state.trust.clone();
+        for key in self.state.stored.iter().flat_map(activated) {
+            if found.ring.get(key).is_some() && !state.trust.knows(key) {
+                info!(%key, "a sealing key was activated");
+                state.trust.admit(key, now);
+            }
+        }
+        for key in found.ring.iter().map(RingKey::fingerprint) {
+            if state.trust.knows(key) {
+                continue;
+            }
+            if self.settings.new_keys_seal {
+                warn!(%key, "a sealing key appeared, and may seal because of --watch-for-secrets");
+                state.trust.admit(key, now);
+                continue;
+            }
+            found.counts.waiting += 1;
+            if self.state.told.insert((key.to_string(), String::new())) {
+                warn!(
+                    %key,
+                    "a sealing key appeared: it opens, and seals once it is activated: selkie keys activate, or \
+                     kubectl annotate secret {STATE} {}={key}",
+                    super::trust::ACTIVATE
+                );
+            }
+        }
+        let changed = !stored || state.trust != before;
+        if leads && changed && !self.state.denied {
+            self.write_state(&state).await?;
+        }
+        self.state.state = Some(state);
+        Ok(())
+    }
+
+    async fn read_state(&mut self) -> Result<Option<State>, KeysError> {
+        if self.state.denied {
+            return Ok(None);
+        }
+        let api = Api::<SecretObject>::namespaced(self.client.clone(), self.namespace);
+        let secret = match api.get_opt(STATE).await {
+            Ok(Some(secret)) => secret,
+            Ok(None) => {
+                self.state.stored = None;
+                return Ok(None);
+            }
+            Err(kube::Error::Api(status)) if status.is_forbidden() => {
+                self.deny("it must not be read");
+                return Ok(None);
+            }
+            Err(error) => {
+                return Err(KeysError::Read {
+                    namespace: self.namespace.to_owned(),
+                    source: Box::new(error),
+                });
+            }
+        };
+        let state = State::read(&secret);
+        if state.is_none() {
+            self.deny("somebody else made it");
+            return Ok(None);
+        }
+        self.state.stored = Some(secret.metadata);
+        Ok(state)
+    }
+
+    async fn write_state(&mut self, state: &State) -> Result<(), KeysError> {
+        let api = Api::<SecretObject>::namespaced(self.client.clone(), self.namespace);
+        let secret = state.secret(self.state.stored.clone());
+        let params = post();
+        let written = match &self.state.stored {
+            Some(_) => api.replace(STATE, &params, &secret).await,
+            None => api.create(&params, &secret).await,
+        };
+        match written {
+            Ok(secret) => {
+                self.state.stored = Some(secret.metadata);
+                Ok(())
+            }
+            Err(kube::Error::Api(status)) if status.is_forbidden() => {
+                self.deny("it must not be written");
+                Ok(())
+            }
+            Err(error) => Err(KeysError::State {
+                namespace: self.namespace.to_owned(),
+                source: Box::new(error),
+            }),
+        }
+    }
+
+    fn deny(&mut self, why: &str) {
+        self.state.denied = true;
+        self.state.stored = None;
+        warn!(
+            namespace = self.namespace,
+            secret = STATE,
+            why,
+            "which keys may seal is not kept over a restart: every key that is there at a start seals, and all \
+             SealedSecrets are opened then"
+        );
+    }
+
     /// Lists the labelled Secrets, oldest first, and the one from before labels, which has exactly
     /// the prefix as its name.
-    async fn read(&self) -> Result<Vec<SecretObject>, kube::Error> {
+    async fn read(&mut self) -> Result<Vec<SecretObject>, kube::Error> {
         let api = Api::<SecretObject>::namespaced(self.client.clone(), self.namespace);
         let labelled = ListParams::default().labels(&format!("{KEY_LABEL}={ACTIVE}"));
         let mut secrets = api.list(&labelled).await?.items;
-        match api.get_opt(&self.settings.prefix).await {
-            Ok(Some(legacy)) if !is_labelled(&legacy) => secrets.push(legacy),
-            Ok(_) => {}
-            // The stock role grants `get` on this name in the Helm chart only.
-            Err(kube::Error::Api(status)) if status.is_forbidden() => {}
-            Err(error) => return Err(error),
+        if !self.state.legacy_denied {
+            match api.get_opt(&self.settings.prefix).await {
+                Ok(Some(legacy)) if !is_labelled(&legacy) => secrets.push(legacy),
+                Ok(_) => {}
+                // The stock role grants `get` on this name in the Helm chart only.
+                Err(kube::Error::Api(status)) if status.is_forbidden() => {
+                    self.state.legacy_denied = true;
+                }
+                Err(error) => return Err(error),
+            }
         }
         secrets.sort_by_key(|secret| {
             secret
@@ -339,29 +612,47 @@ impl Follower<'_> {
 
     /// Makes a key and stores it. The shutdown does not interrupt the storing: the Lease must not
     /// be given back before it has ended.
-    async fn make(&self, shutdown: &Shutdown) -> Result<(), KeysError> {
+    async fn make(&mut self, shutdown: &Shutdown) -> Result<(), KeysError> {
         let now = Timestamp::now();
         let settings = self.settings.clone();
-        let made = tokio::task::spawn_blocking(move || new_key_secret(&settings, now));
+        let made = tokio::task::spawn_blocking(move || new_key(&settings, now));
         let Some(made) = shutdown.or(made).await else {
             return Ok(());
         };
-        let (secret, fingerprint) = made.map_err(|_| KeysError::Interrupted)??;
+        let made = made.map_err(|_| KeysError::Interrupted)??;
+        let delay = SignedDuration::try_from(self.settings.activation_delay);
+        let since = delay.ok().and_then(|delay| now.checked_add(delay).ok());
+        // First who may seal, then the key: it must not be taken for a stranger's meanwhile.
+        if let Some(mut state) = self.state.state.take() {
+            state
+                .trust
+                .admit(made.fingerprint, since.unwrap_or(Timestamp::MAX));
+            let written = match self.state.denied {
+                true => Ok(()),
+                false => self.write_state(&state).await,
+            };
+            self.state.state = Some(state);
+            written?;
+        }
         let api = Api::<SecretObject>::namespaced(self.client.clone(), self.namespace);
-        let params = PostParams {
-            field_manager: Some(FIELD_MANAGER.to_owned()),
-            ..PostParams::default()
-        };
         let stored = api
-            .create(&params, &secret)
+            .create(&post(), &made.secret)
             .await
             .map_err(|error| KeysError::Store {
                 namespace: self.namespace.to_owned(),
                 source: Box::new(error),
             })?;
-        let name = stored.metadata.name;
-        info!(namespace = self.namespace, secret = name, %fingerprint, "new sealing key made");
+        let (name, certificate) = (stored.metadata.name, made.certificate);
+        let fingerprint = made.fingerprint;
+        info!(namespace = self.namespace, secret = name, %fingerprint, certificate, "new sealing key made");
         Ok(())
+    }
+}
+
+fn post() -> PostParams {
+    PostParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PostParams::default()
     }
 }
 
@@ -371,60 +662,16 @@ async fn changed(receiver: &mut watch::Receiver<bool>) {
     }
 }
 
-fn is_labelled(secret: &SecretObject) -> bool {
-    let labels = secret.metadata.labels.as_ref();
-    labels.is_some_and(|labels| labels.contains_key(KEY_LABEL))
-}
-
-fn ring_key(secret: &SecretObject) -> Result<RingKey, UnusableKey> {
-    let text = |field: &'static str| {
-        let bytes = secret
-            .data
-            .0
-            .get(field)
-            .ok_or(UnusableKey::Missing(field))?;
-        std::str::from_utf8(bytes.expose()).map_err(|_| UnusableKey::NotText(field))
-    };
-    let certificate = Certificate::parse(text(TLS_CERTIFICATE)?)?;
-    let private = PrivateKey::parse(text(TLS_KEY)?)?;
-    let ordering = certificate.not_before();
-    Ok(RingKey::new(&private, certificate, ordering)?)
-}
-
-/// Makes the Secret of a new key (sealed-secrets.md 8.1); seconds of work.
-fn new_key_secret(
-    settings: &KeySettings,
-    now: Timestamp,
-) -> Result<(SecretObject, Fingerprint), KeysError> {
-    let private = PrivateKey::generate(settings.bits)?;
-    let validity = SignedDuration::try_from(settings.validity).unwrap_or(SignedDuration::MAX);
-    let certificate = Certificate::self_signed(&private, &settings.common_name, now, validity)?;
-    let data = BTreeMap::from([
-        (
-            TLS_CERTIFICATE.to_owned(),
-            SecretBytes::new(certificate.pem().as_bytes().to_vec()),
-        ),
-        (TLS_KEY.to_owned(), private.to_pkcs1_pem()?.into_bytes()),
-    ]);
-    let secret = SecretObject {
-        metadata: ObjectMeta {
-            generate_name: Some(settings.prefix.clone()),
-            labels: Some(BTreeMap::from([(KEY_LABEL.to_owned(), ACTIVE.to_owned())])),
-            ..ObjectMeta::default()
-        },
-        type_: Some(TLS_TYPE.to_owned()),
-        immutable: None,
-        data: SecretData(data),
-    };
-    Ok((secret, private.fingerprint()))
-}
-
 /// Returns how long until the key that was made at `latest` gets a successor.
 fn until_renewal(latest: Timestamp, period: Duration, now: Timestamp) -> Option<Duration> {
     let due = latest
         .checked_add(SignedDuration::try_from(period).ok()?)
         .ok()?;
-    Some(Duration::try_from(due.duration_since(now)).unwrap_or_default())
+    Some(until(due, now))
+}
+
+fn until(at: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(at.duration_since(now)).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -442,63 +689,5 @@ mod tests {
         assert_eq!(until_renewal(at(0), hour, at(3600)), Some(Duration::ZERO));
         assert_eq!(until_renewal(at(0), hour, at(9999)), Some(Duration::ZERO));
         assert_eq!(until_renewal(at(0), Duration::MAX, at(0)), None);
-    }
-
-    #[test]
-    fn a_new_key_is_stored_as_upstream_stores_it() {
-        let settings = KeySettings {
-            prefix: "sealed-secrets-key".to_owned(),
-            bits: 2048,
-            validity: Duration::from_secs(87600 * 3600),
-            common_name: String::new(),
-            renewal: None,
-        };
-        let now = Timestamp::from_second(1_700_000_000).unwrap();
-        let (secret, fingerprint) = new_key_secret(&settings, now).unwrap();
-        assert_eq!(
-            secret.metadata.generate_name.as_deref(),
-            Some("sealed-secrets-key")
-        );
-        assert_eq!(secret.type_.as_deref(), Some("kubernetes.io/tls"));
-        assert!(is_labelled(&secret));
-        let pem = std::str::from_utf8(secret.data.0[TLS_KEY].expose()).unwrap();
-        assert!(pem.starts_with("-----BEGIN RSA PRIVATE KEY-----\n"));
-        let key = ring_key(&secret).unwrap();
-        assert_eq!(key.fingerprint(), fingerprint);
-        assert_eq!(key.ordering(), now);
-        assert_eq!(
-            key.certificate().not_after().duration_since(now).as_hours(),
-            87600
-        );
-    }
-
-    #[test]
-    fn a_broken_key_says_what_is_wrong_and_shows_nothing() {
-        let with = |entries: &[(&str, &[u8])]| SecretObject {
-            data: SecretData(
-                entries
-                    .iter()
-                    .map(|(key, value)| ((*key).to_owned(), SecretBytes::new(value.to_vec())))
-                    .collect(),
-            ),
-            ..SecretObject::default()
-        };
-        for (entries, expected) in [
-            (&[][..], "it has no tls.crt"),
-            (
-                &[(TLS_CERTIFICATE, &b"\xff"[..])][..],
-                "its tls.crt is not text",
-            ),
-            (
-                &[(TLS_CERTIFICATE, &b"canary"[..])][..],
-                "its certificate: ",
-            ),
-        ] {
-            let error = ring_key(&with(entries)).err().unwrap().to_string();
-            assert!(
-                error.starts_with(expected) && !error.contains("canary"),
-                "{error}"
-            );
-        }
     }
 }

@@ -36,6 +36,19 @@ struct ErrorLabels {
     namespace: String,
 }
 
+/// How many key Secrets there are.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct KeyCounts {
+    /// Those that open.
+    pub usable: usize,
+    /// Of these, those that seal only once they are activated.
+    pub waiting: usize,
+    /// Those that cannot be read.
+    pub unusable: usize,
+    /// Those that another resource made.
+    pub ignored: usize,
+}
+
 /// Labels of one `condition_info` series.
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 pub struct ConditionLabels {
@@ -168,8 +181,13 @@ impl SealedMetrics {
     }
 
     /// Shows how many keys there are.
-    pub fn keys(&self, usable: usize, unusable: usize) {
-        for (state, count) in [("usable", usable), ("unusable", unusable)] {
+    pub fn keys(&self, counts: &KeyCounts) {
+        for (state, count) in [
+            ("usable", counts.usable),
+            ("waiting", counts.waiting),
+            ("unusable", counts.unusable),
+            ("ignored", counts.ignored),
+        ] {
             let gauge = self.0.keys.get_or_create(&KeyLabels { state });
             gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
         }

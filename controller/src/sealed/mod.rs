@@ -2,11 +2,14 @@
 
 pub mod apply;
 pub mod decide;
+pub mod flags;
 pub mod http;
+pub mod key_secret;
 pub mod keys;
 pub mod metrics;
 pub mod observe;
 mod pass;
+pub mod trust;
 pub mod unseal;
 
 use std::{
@@ -20,12 +23,14 @@ use selkie_api::SealedSecret;
 use tokio::sync::{Semaphore, watch};
 
 use self::{
+    http::HttpSettings,
     keys::{KeySettings, Keys},
     metrics::SealedMetrics,
     observe::Digests,
     pass::{Memory, Passes},
 };
 use crate::support::{
+    bucket::Rate,
     context::Context,
     queue::Queue,
     view::{Change, ObjectKey, View},
@@ -36,12 +41,28 @@ use crate::support::{
 const WORKERS: usize = 8;
 
 /// How SealedSecrets are served.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// How keys are made.
     pub keys: KeySettings,
     /// Whether the status is written.
     pub update_status: bool,
+    /// Which SealedSecrets are served; `None` is all.
+    pub selector: Option<String>,
+    /// Whether `spec.data` is opened.
+    pub accept_deprecated: bool,
+    /// Whether the Secret of a deleted SealedSecret is deleted here.
+    pub old_gc: bool,
+    /// Whether a deleted Secret stays away until something changes.
+    pub skip_recreate: bool,
+    /// Quick retries of a refused write.
+    pub quick_retries: u32,
+    /// Whether Secrets with the label of keys or of a token type are made.
+    pub allow_privileged: bool,
+    /// Rate of the client of the API server; `None` is no limit.
+    pub api_rate: Option<Rate>,
+    /// How the HTTP API is served.
+    pub http: HttpSettings,
 }
 
 /// Serves SealedSecrets until the shutdown is requested.
@@ -61,7 +82,7 @@ pub async fn run(
     let queue = Queue::new();
     let passes = Passes {
         context: &context,
-        update_status: settings.update_status,
+        settings: &settings,
         sealed: &sealed,
         keys: &keys,
         metrics: &metrics,
@@ -73,9 +94,10 @@ pub async fn run(
     let makes_keys = leading.clone();
     tokio::join!(
         keys.run(&context, &settings.keys, &metrics, makes_keys, keys_gate),
-        sealed.run(
+        sealed.run_selected(
             context.client.clone(),
             &context.namespaces,
+            settings.selector.as_deref(),
             |object: SealedSecret| object,
             list_gate,
             &context.shutdown,

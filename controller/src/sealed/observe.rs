@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use super::{
     decide::{Failure, FailureKind, Outcome},
     keys::Loaded,
-    unseal::{Opened, UnsealError, label, unseal},
+    unseal::{Opened, Opening, UnsealError, label, unsupported},
 };
 use crate::support::{secret_object::SecretObject, secret_watch::SecretMeta};
 
@@ -120,7 +120,7 @@ pub async fn observe(
             return Ok(Observation::Unchanged(Some(Seen::of(live))));
         }
     }
-    let opened = open(reader.cpu, sealed, keys, first_key).await;
+    let opened = open(reader, sealed, keys, first_key).await;
     Ok(Observation::Changed {
         live: live.map(Box::new),
         opened,
@@ -135,6 +135,8 @@ pub struct Reader<'a> {
     pub cpu: &'a Semaphore,
     /// Digests of this process.
     pub digests: &'a Digests,
+    /// Whether the deprecated form is opened.
+    pub accept_deprecated: bool,
 }
 
 /// Keyed digests of the parts of a Secret that we answer for: values, type, owners, and the labels
@@ -187,21 +189,37 @@ impl Outcome {
     }
 }
 
-/// Decrypts on a thread of its own: 5 ms of RSA for each value and key.
+/// Values that are opened before another object gets its turn.
+const AT_ONCE: usize = 16;
+
+enum Step {
+    Unfinished(Box<Opening>),
+    Finished(Result<Opened, UnsealError>),
+}
+
+/// Decrypts on a thread of its own: some milliseconds of RSA for each value and key.
 async fn open(
-    cpu: &Semaphore,
+    reader: &Reader<'_>,
     sealed: &Arc<SealedSecret>,
     keys: &Arc<Loaded>,
     first_key: Option<Fingerprint>,
 ) -> Result<Opened, UnsealError> {
-    // Never closed.
-    let _permit = cpu.acquire().await;
+    unsupported(&sealed.spec)?;
     let (sealed, keys) = (sealed.clone(), keys.clone());
-    let opened = tokio::task::spawn_blocking(move || unseal(&sealed, &keys.ring, first_key));
-    match opened.await {
-        Ok(opened) => opened,
-        Err(stopped) if stopped.is_panic() => std::panic::resume_unwind(stopped.into_panic()),
-        // The runtime is ending, and this task with it.
-        Err(_) => std::future::pending().await,
+    let mut opening = Opening::new(sealed, keys, first_key, reader.accept_deprecated);
+    loop {
+        // Never closed, and first come first served: objects take turns.
+        let _permit = reader.cpu.acquire().await;
+        let stepped = tokio::task::spawn_blocking(move || match opening.step(AT_ONCE) {
+            true => Step::Finished(opening.finish()),
+            false => Step::Unfinished(Box::new(opening)),
+        });
+        opening = match stepped.await {
+            Ok(Step::Unfinished(opening)) => *opening,
+            Ok(Step::Finished(opened)) => return opened,
+            Err(stopped) if stopped.is_panic() => std::panic::resume_unwind(stopped.into_panic()),
+            // The runtime is ending, and this task with it.
+            Err(_) => std::future::pending().await,
+        };
     }
 }

@@ -14,9 +14,9 @@ use tokio::{sync::Semaphore, time::Instant};
 use tracing::{debug, error, info, warn};
 
 use super::{
-    Shared, api,
+    Settings, Shared, api,
     apply::{write_secret, write_status},
-    decide::{Failure, FailureKind, Observed, Outcome, Report, Write, decide, report},
+    decide::{Failure, FailureKind, Observed, Outcome, Report, Write, decide, is_of, report},
     keys::Keys,
     metrics::{ConditionLabels, SealedMetrics},
     observe::{Digests, Inputs, Observation, Reader, Seen, Settled, observe},
@@ -29,7 +29,7 @@ use crate::support::{
     repairs::Repairs,
     resource_version::is_older,
     secret_object::SecretObject,
-    secret_write::WriteError,
+    secret_write::{WriteError, delete},
     view::{ObjectKey, View},
 };
 
@@ -39,10 +39,13 @@ const COMPONENT: &str = "sealed-secrets";
 const SECRET_REPAIRS: u32 = 20;
 const STATUS_REPAIRS: u32 = 3;
 
+/// Time between slow retries.
+const SLOW: Duration = Duration::from_secs(300);
+
 /// What passes need.
 pub(super) struct Passes<'a> {
     pub(super) context: &'a Context,
-    pub(super) update_status: bool,
+    pub(super) settings: &'a Settings,
     pub(super) sealed: &'a View<SealedSecret>,
     pub(super) keys: &'a Keys,
     pub(super) metrics: &'a SealedMetrics,
@@ -88,6 +91,9 @@ impl Passes<'_> {
     pub(super) async fn run(&self, key: ObjectKey) {
         let Some(sealed) = self.sealed.get(&key.namespace, &key.name) else {
             self.forget(&key);
+            if self.settings.old_gc {
+                self.collect(&key).await;
+            }
             return;
         };
         if sealed.meta().deletion_timestamp.is_some() {
@@ -108,11 +114,8 @@ impl Passes<'_> {
                 Duration::from_secs(5),
                 memory.failures,
             )),
-            Next::Later => Some(backoff(
-                Duration::from_secs(1),
-                Duration::from_secs(300),
-                memory.failures,
-            )),
+            Next::Later if memory.failures >= self.settings.quick_retries => Some(SLOW),
+            Next::Later => Some(backoff(Duration::from_secs(1), SLOW, memory.failures)),
         };
         if let Some(delay) = delay {
             memory.failures = memory.failures.saturating_add(1);
@@ -128,6 +131,7 @@ impl Passes<'_> {
             secrets: api(self.context, &key.namespace),
             cpu: &self.cpu,
             digests: &self.digests,
+            accept_deprecated: self.settings.accept_deprecated,
         };
         let observed = observe(
             &reader,
@@ -155,14 +159,18 @@ impl Passes<'_> {
         };
         let opened = opened.map(|opened| {
             memory.first_key = opened.fitting;
-            opened.data
+            opened.content
         });
         let plan = decide(Observed {
             sealed,
             live: live.as_ref(),
             wrote: memory.wrote.as_deref(),
+            allow_privileged: self.settings.allow_privileged,
             opened,
         });
+        if live.is_none() && self.stays_away(sealed, &keys, memory) {
+            return Next::Wait;
+        }
         let unchanged = |settled: &Settled| settled.inputs == Inputs::of(sealed, &keys);
         if matches!(
             plan,
@@ -210,6 +218,42 @@ impl Passes<'_> {
         }
     }
 
+    /// Returns whether the Secret was there, somebody deleted it, and `--skip-recreate` says that it stays away.
+    fn stays_away(
+        &self,
+        sealed: &SealedSecret,
+        keys: &super::keys::Loaded,
+        memory: &Memory,
+    ) -> bool {
+        let settled = memory.settled.as_ref().filter(|settled| {
+            settled.inputs == Inputs::of(sealed, keys) && settled.secret.is_some()
+        });
+        self.settings.skip_recreate && settled.is_some()
+    }
+
+    /// Deletes the Secret of a SealedSecret that is gone, if it was its own (`--old-gc-behavior`).
+    async fn collect(&self, key: &ObjectKey) {
+        let Some(secret) = self.context.secrets.get(&key.namespace, &key.name) else {
+            return;
+        };
+        let owner = secret
+            .owner_references
+            .iter()
+            .find(|owner| owner.controller == Some(true));
+        if !owner.is_some_and(|owner| is_of(owner, &key.name)) {
+            return;
+        }
+        let secrets = api(self.context, &key.namespace);
+        let (uid, version) = (secret.uid.clone(), secret.resource_version.clone());
+        match delete(&secrets, &key.name, Some(uid), Some(version)).await {
+            Ok(()) => info!(sealedsecret = %key, "Secret deleted"),
+            Err(kube::Error::Api(status)) if status.is_not_found() => {}
+            Err(error) => {
+                warn!(sealedsecret = %key, error = cause(&error), "the Secret cannot be deleted; Kubernetes collects it");
+            }
+        }
+    }
+
     /// Writes status and Event if there is something to say.
     async fn tell(
         &self,
@@ -220,7 +264,7 @@ impl Passes<'_> {
         wrote: bool,
     ) -> Next {
         self.metrics.condition(sealed, outcome, &mut memory.shown);
-        if !self.update_status {
+        if !self.settings.update_status {
             // Says what changed since the last pass only.
             let quiet = report(
                 None,

@@ -1,20 +1,74 @@
 //! Opening one SealedSecret (sealed-secrets.md 6.1).
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    ops::Bound,
+    sync::Arc,
+};
 
+use jiff::Timestamp;
 use kube::api::ObjectMeta;
-use selkie_api::sealed_secret::{SealedSecret, SealedSecretSpec};
-use selkie_seal::{Fingerprint, KeyRing, Label, Scope, Unsealer, decode_value};
+use selkie_api::sealed_secret::{SealedSecret, SealedSecretSpec, TemplateMetadata};
+use selkie_seal::{
+    Fingerprint, KeyHints, KeyRing, Label, RingKey, SEALED_WITH_ANNOTATION, Scope, Unsealer,
+    decode_value,
+};
 use selkie_secret::SecretBytes;
 use serde_json::Value;
 
-use crate::support::secret_object::SecretData;
+use super::keys::Loaded;
+use crate::support::secret_object::{SecretData, SecretObject};
 
-/// The values of a SealedSecret, and the key that opened them.
-#[derive(Debug)]
-pub struct Opened {
+/// What a SealedSecret holds: the values, and what is around them if that was sealed, too.
+#[derive(Debug, Default)]
+pub struct Content {
     /// The values.
     pub data: SecretData,
+    /// The Secret around them in the deprecated form; `None` means that of `spec.template`.
+    pub shape: Option<Shape>,
+}
+
+/// The Secret around values.
+#[derive(Clone, Debug, Default)]
+pub struct Shape {
+    /// Labels, annotations, finalizers.
+    pub metadata: TemplateMetadata,
+    /// Type; `None` keeps that of an existing Secret.
+    pub type_: Option<String>,
+    /// Whether it is made immutable.
+    pub immutable: Option<bool>,
+}
+
+impl Shape {
+    /// Returns what `spec.template` says.
+    pub fn of_template(spec: &SealedSecretSpec) -> Result<Self, UnsealError> {
+        let metadata = spec
+            .template_metadata()
+            .map_err(|error| UnsealError::Metadata(error.to_string()))?;
+        let template = spec.template.as_ref();
+        let type_ = template.and_then(|template| template.type_.clone());
+        Ok(Self {
+            metadata,
+            type_: type_.filter(|type_| !type_.is_empty()),
+            immutable: template.and_then(|template| template.immutable),
+        })
+    }
+}
+
+impl From<SecretData> for Content {
+    fn from(data: SecretData) -> Self {
+        Self { data, shape: None }
+    }
+}
+
+/// An opened SealedSecret.
+#[derive(Debug)]
+pub struct Opened {
+    /// What it holds.
+    pub content: Content,
+    /// How many values each key opened.
+    pub used: BTreeMap<Fingerprint, u32>,
     /// The key to try first next time.
     pub fitting: Option<Fingerprint>,
 }
@@ -30,6 +84,14 @@ pub enum UnsealError {
         /// What to do instead.
         instead: &'static str,
     },
+    /// The deprecated form, which is not accepted; upstream's words.
+    Deprecated,
+    /// Both forms at once; upstream's words.
+    BothForms,
+    /// The value of the deprecated form does not open.
+    DeprecatedValue(EntryError),
+    /// The value of the deprecated form is no Secret.
+    DeprecatedSecret,
     /// `spec.template.metadata` is not what it should be; the parser's words.
     Metadata(String),
     /// Entries of `spec.encryptedData` by key.
@@ -60,6 +122,16 @@ impl fmt::Display for UnsealError {
         match self {
             Self::Unsupported { field, instead } => {
                 write!(f, "{field} is not supported: {instead}")
+            }
+            Self::Deprecated => f.write_str(
+                "using deprecated 'data' field, use 'encryptedData' or flip the feature flag",
+            ),
+            Self::BothForms => f.write_str(
+                "cannot use the field 'encryptedData' and the deprecated field 'data' at the same time",
+            ),
+            Self::DeprecatedValue(why) => write!(f, "{why}"),
+            Self::DeprecatedSecret => {
+                f.write_str("what the deprecated field 'data' holds is no Secret")
             }
             Self::Metadata(why) => write!(f, "spec.template.metadata cannot be read: {why}"),
             Self::Entries(entries) => {
@@ -93,12 +165,6 @@ impl fmt::Display for EntryError {
 
 /// Returns the first field that asks for something that is not done.
 pub fn unsupported(spec: &SealedSecretSpec) -> Result<(), UnsealError> {
-    if spec.data.is_some() {
-        return Err(UnsealError::Unsupported {
-            field: "spec.data",
-            instead: "it is the deprecated form; seal the Secret again to get spec.encryptedData",
-        });
-    }
     if spec.has_templates() {
         return Err(UnsealError::Unsupported {
             field: "spec.template.data",
@@ -108,35 +174,155 @@ pub fn unsupported(spec: &SealedSecretSpec) -> Result<(), UnsealError> {
     Ok(())
 }
 
-/// Opens every entry; `first` is the key to try before the others. One entry that does not open
-/// fails the whole.
-pub fn unseal(
-    sealed: &SealedSecret,
-    ring: &KeyRing,
-    first: Option<Fingerprint>,
-) -> Result<Opened, UnsealError> {
-    unsupported(&sealed.spec)?;
-    let label = label(&sealed.metadata);
-    let mut unsealer = ring.unsealer(&label, first);
-    let mut opened = BTreeMap::new();
-    let mut failed = BTreeMap::new();
-    for (key, value) in &sealed.spec.encrypted_data {
-        match open(&mut unsealer, key, value) {
-            Ok(bytes) => {
-                opened.insert(key.clone(), bytes);
-            }
-            Err(error) => {
-                failed.insert(key.clone(), error);
-            }
+/// A SealedSecret that is being opened, some values at a time: one with thousands must not keep a thread from others.
+///
+/// Templates are not rendered here, so that it serves whoever only asks whether all opens (sealed-secrets.md 6.3).
+pub struct Opening {
+    sealed: Arc<SealedSecret>,
+    keys: Arc<Loaded>,
+    accept_deprecated: bool,
+    label: Label,
+    hints: KeyHints,
+    order: Vec<Fingerprint>,
+    last: Option<Fingerprint>,
+    /// The last entry that was looked at.
+    at: Option<String>,
+    opened: BTreeMap<String, SecretBytes>,
+    failed: BTreeMap<String, EntryError>,
+    used: BTreeMap<Fingerprint, u32>,
+}
+
+impl Opening {
+    /// Begins; `last` is the key that opened the object before.
+    pub fn new(
+        sealed: Arc<SealedSecret>,
+        keys: Arc<Loaded>,
+        last: Option<Fingerprint>,
+        accept_deprecated: bool,
+    ) -> Self {
+        let label = label(&sealed.metadata);
+        let annotations = sealed.metadata.annotations.as_ref();
+        let note = annotations.and_then(|all| all.get(SEALED_WITH_ANNOTATION));
+        let created = sealed.metadata.creation_timestamp.as_ref();
+        let order = by_age(&keys.ring, created.map(|time| time.0));
+        Self {
+            hints: note.map(|note| KeyHints::parse(note)).unwrap_or_default(),
+            sealed,
+            keys,
+            accept_deprecated,
+            label,
+            order,
+            last,
+            at: None,
+            opened: BTreeMap::new(),
+            failed: BTreeMap::new(),
+            used: BTreeMap::new(),
         }
     }
-    if !failed.is_empty() {
-        return Err(UnsealError::Entries(failed));
+
+    /// Opens up to `count` further values; returns whether all were looked at.
+    pub fn step(&mut self, count: usize) -> bool {
+        let spec = &self.sealed.spec;
+        if spec.data.is_some() {
+            return true;
+        }
+        let after = match &self.at {
+            Some(at) => Bound::Excluded(at.clone()),
+            None => Bound::Unbounded,
+        };
+        let mut unsealer = unsealer(&self.keys.ring, &self.label, &self.order);
+        let entries = spec.encrypted_data.range((after, Bound::Unbounded));
+        let mut looked_at = 0;
+        for (key, value) in entries.take(count) {
+            let hint = self.hints.of(key).or(self.last);
+            match open(&mut unsealer, key, value, hint) {
+                Ok((fingerprint, bytes)) => {
+                    *self.used.entry(fingerprint).or_default() += 1;
+                    self.last = Some(fingerprint);
+                    self.opened.insert(key.clone(), bytes);
+                }
+                Err(error) => {
+                    self.failed.insert(key.clone(), error);
+                }
+            }
+            self.at = Some(key.clone());
+            looked_at += 1;
+        }
+        looked_at < count || self.opened.len() + self.failed.len() == spec.encrypted_data.len()
     }
-    Ok(Opened {
-        data: SecretData(opened),
-        fitting: unsealer.fitting(),
-    })
+
+    /// Returns what was opened, once all was looked at. One entry that does not open fails the whole.
+    pub fn finish(self) -> Result<Opened, UnsealError> {
+        if let Some(sealed) = &self.sealed.spec.data {
+            return self.deprecated(sealed);
+        }
+        if !self.failed.is_empty() {
+            return Err(UnsealError::Entries(self.failed));
+        }
+        Ok(Opened {
+            content: SecretData(self.opened).into(),
+            used: self.used,
+            fitting: self.last,
+        })
+    }
+
+    /// Opens the form of before 2018: one ciphertext of a whole Secret, whose own labels, annotations and type count
+    /// (sealed-secrets.md 6.4).
+    fn deprecated(&self, sealed: &Value) -> Result<Opened, UnsealError> {
+        if !self.accept_deprecated {
+            return Err(UnsealError::Deprecated);
+        }
+        if !self.sealed.spec.encrypted_data.is_empty() {
+            return Err(UnsealError::BothForms);
+        }
+        let mut unsealer = unsealer(&self.keys.ring, &self.label, &self.order);
+        let (fingerprint, secret) =
+            open_text(&mut unsealer, sealed, self.last).map_err(UnsealError::DeprecatedValue)?;
+        // The parser's words may show values.
+        let secret: SecretObject =
+            serde_json::from_slice(secret.expose()).map_err(|_| UnsealError::DeprecatedSecret)?;
+        let shape = Shape {
+            metadata: TemplateMetadata {
+                labels: secret.metadata.labels.unwrap_or_default(),
+                annotations: secret.metadata.annotations.unwrap_or_default(),
+                finalizers: secret.metadata.finalizers.unwrap_or_default(),
+            },
+            type_: secret.type_.filter(|type_| !type_.is_empty()),
+            immutable: secret.immutable,
+        };
+        Ok(Opened {
+            content: Content {
+                data: secret.data,
+                shape: Some(shape),
+            },
+            used: BTreeMap::from([(fingerprint, 1)]),
+            fitting: Some(fingerprint),
+        })
+    }
+}
+
+fn unsealer<'a>(ring: &'a KeyRing, label: &'a Label, order: &[Fingerprint]) -> Unsealer<'a> {
+    ring.unsealer_in_order(label, order)
+}
+
+/// Returns the keys in the order in which they are likely to have sealed an object of this age: the latest that was there
+/// then, those before it, and those that came later, the nearest first.
+fn by_age(ring: &KeyRing, created: Option<Timestamp>) -> Vec<Fingerprint> {
+    let later = |ordering| created.is_some_and(|created| ordering > created);
+    let of = |wanted: bool| {
+        let keys = ring
+            .iter()
+            .filter(move |key| later(key.ordering()) == wanted);
+        keys.map(RingKey::fingerprint)
+    };
+    let mut newer: Vec<_> = of(true).collect();
+    newer.reverse();
+    of(false).chain(newer).collect()
+}
+
+/// The keys that an outcome stands on, as long as all are there.
+pub fn keys_used(used: &BTreeMap<Fingerprint, u32>) -> BTreeSet<Fingerprint> {
+    used.keys().copied().collect()
 }
 
 /// Returns the label that the entries of an object with this metadata are sealed under.
@@ -153,15 +339,30 @@ pub fn label(metadata: &ObjectMeta) -> Label {
     )
 }
 
-fn open(unsealer: &mut Unsealer<'_>, key: &str, value: &Value) -> Result<SecretBytes, EntryError> {
+fn open(
+    unsealer: &mut Unsealer<'_>,
+    key: &str,
+    value: &Value,
+    hint: Option<Fingerprint>,
+) -> Result<(Fingerprint, SecretBytes), EntryError> {
     if !is_secret_key(key) {
         return Err(EntryError::BadName);
     }
+    open_text(unsealer, value, hint)
+}
+
+fn open_text(
+    unsealer: &mut Unsealer<'_>,
+    value: &Value,
+    hint: Option<Fingerprint>,
+) -> Result<(Fingerprint, SecretBytes), EntryError> {
     let text = value.as_str().ok_or(EntryError::NotText)?;
     let sealed = decode_value(text).map_err(|error| EntryError::Base64 {
         position: error.position,
     })?;
-    unsealer.unseal(&sealed).map_err(|_| EntryError::NoKey)
+    unsealer
+        .unseal_with(&sealed, hint)
+        .map_err(|_| EntryError::NoKey)
 }
 
 /// Checks a key as the API server does, so that it is refused by name and before anything is written.
@@ -177,7 +378,7 @@ fn is_secret_key(key: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use jiff::{SignedDuration, Timestamp};
-    use selkie_seal::{Certificate, PrivateKey, RingKey};
+    use selkie_seal::{Certificate, PrivateKey};
     use serde_json::json;
 
     use super::*;
@@ -198,6 +399,7 @@ mod tests {
 
     /// The throw-away key and values of sealed-secrets.md 14: `bar` for `myns/mysecret`.
     const KEY: &str = include_str!("../../../crates/seal/tests/vectors/key.pem");
+    const OTHER_KEY: &str = include_str!("../../../crates/seal/tests/vectors/other-key.pem");
     const STRICT: &str = include_str!("../../../crates/seal/tests/vectors/strict.b64");
     const NAMESPACE_WIDE: &str =
         include_str!("../../../crates/seal/tests/vectors/namespace-wide.b64");
@@ -210,6 +412,30 @@ mod tests {
         let mut ring = KeyRing::default();
         ring.insert(RingKey::new(&key, certificate.unwrap(), now).unwrap());
         ring
+    }
+
+    fn unseal(sealed: &SealedSecret, ring: &KeyRing) -> Result<Opened, UnsealError> {
+        unseal_with(sealed, ring, None, true, 1)
+    }
+
+    fn unseal_with(
+        sealed: &SealedSecret,
+        ring: &KeyRing,
+        last: Option<Fingerprint>,
+        accept_deprecated: bool,
+        at_once: usize,
+    ) -> Result<Opened, UnsealError> {
+        let keys = Arc::new(Loaded {
+            ring: ring.clone(),
+            ..Loaded::default()
+        });
+        let mut opening = Opening::new(Arc::new(sealed.clone()), keys, last, accept_deprecated);
+        let mut steps = 0;
+        while !opening.step(at_once) {
+            steps += 1;
+            assert!(steps < 100);
+        }
+        opening.finish()
     }
 
     fn object(name: &str, namespace: &str, annotations: &Value, data: &Value) -> SealedSecret {
@@ -249,10 +475,14 @@ mod tests {
             (CLUSTER_WIDE, &none, "mysecret", "myns", false),
         ] {
             let sealed = object(name, namespace, annotations, &json!({ "foo": text }));
-            let opened = unseal(&sealed, &ring(), None);
+            let opened = unseal(&sealed, &ring());
             let case = format!("{name} {namespace} {annotations} {}", &text[..8]);
             if opens {
-                assert_eq!(opened.unwrap().data.0["foo"].expose(), b"bar", "{case}");
+                assert_eq!(
+                    opened.unwrap().content.data.0["foo"].expose(),
+                    b"bar",
+                    "{case}"
+                );
             } else {
                 let error = opened.unwrap_err().to_string();
                 assert_eq!(error, "no key could decrypt secret (foo)", "{case}");
@@ -265,7 +495,7 @@ mod tests {
         let data =
             json!({ "good": STRICT, "number": 7, "a/b": STRICT, "base": "A*==", "short": "" });
         let sealed = object("mysecret", "myns", &json!({}), &data);
-        let error = unseal(&sealed, &ring(), None).unwrap_err().to_string();
+        let error = unseal(&sealed, &ring()).unwrap_err().to_string();
         for part in [
             "no key could decrypt secret (short)",
             "illegal base64 data at input byte 1 (base)",
@@ -279,20 +509,123 @@ mod tests {
 
     #[test]
     fn what_is_not_done_is_named() {
-        let refused = |field: &str, value: Value| {
-            let spec = json!({ "encryptedData": {}, field: value });
+        let refused = |template: Value| {
+            let spec = json!({ "encryptedData": {}, "template": template });
             let sealed = json!({ "metadata": { "name": "n" }, "spec": spec });
             let sealed: SealedSecret = serde_json::from_value(sealed).unwrap();
-            unseal(&sealed, &ring(), None).map(drop)
+            unsupported(&sealed.spec)
         };
-        let named = |result: Result<(), UnsealError>| match result {
-            Err(UnsealError::Unsupported { field, .. }) => field,
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(named(refused("data", json!(""))), "spec.data");
         let template = json!({ "data": { "a": "{{ .b }}" } });
-        assert_eq!(named(refused("template", template)), "spec.template.data");
-        assert_eq!(refused("template", json!({ "data": null })), Ok(()));
+        assert!(matches!(
+            refused(template),
+            Err(UnsealError::Unsupported {
+                field: "spec.template.data",
+                ..
+            })
+        ));
+        assert_eq!(refused(json!({ "data": null })), Ok(()));
+    }
+
+    /// sealed-secrets.md 6.4, with upstream's words.
+    #[test]
+    fn the_deprecated_form_is_a_whole_secret() {
+        let ring = ring();
+        let label = Scope::Strict.label("myns", "mysecret");
+        let inside = json!({
+            "metadata": { "name": "ignored", "labels": { "app": "db" } }, "type": "example.com/x",
+            "data": { "password": "Y2FuYXJ5LTQ3MTE=" },
+        });
+        let seal = |text: &str| {
+            let certificate = ring.latest().unwrap().certificate();
+            let sealed = selkie_seal::seal_value(certificate, &label, text.as_bytes()).unwrap();
+            selkie_seal::encode_value(&sealed)
+        };
+        let object = |data: &str, encrypted: Value| -> SealedSecret {
+            serde_json::from_value(json!({
+                "metadata": { "name": "mysecret", "namespace": "myns" },
+                "spec": { "data": data, "encryptedData": encrypted },
+            }))
+            .unwrap()
+        };
+        let good = object(&seal(&inside.to_string()), json!({}));
+        let opened = unseal(&good, &ring).unwrap();
+        assert_eq!(opened.content.data.0["password"].expose(), b"canary-4711");
+        let shape = opened.content.shape.unwrap();
+        assert_eq!(shape.metadata.labels["app"], "db");
+        assert_eq!(shape.type_.as_deref(), Some("example.com/x"));
+        for (object, accept, expected) in [
+            (
+                good.clone(),
+                false,
+                "using deprecated 'data' field, use 'encryptedData' or flip the feature flag",
+            ),
+            (
+                object(&seal(&inside.to_string()), json!({ "a": STRICT })),
+                true,
+                "cannot use the field 'encryptedData' and the deprecated field 'data' at the same time",
+            ),
+            (
+                object("AQ==", json!({})),
+                true,
+                "no key could decrypt secret",
+            ),
+            (
+                object("*", json!({})),
+                true,
+                "illegal base64 data at input byte 0",
+            ),
+            (
+                object(&seal("{\"data\":{\"a\":\"canary-4711\"}}"), json!({})),
+                true,
+                "what the deprecated field 'data' holds is no Secret",
+            ),
+        ] {
+            let error = unseal_with(&object, &ring, None, accept, 1).unwrap_err();
+            assert_eq!(error.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn values_are_opened_in_steps_and_counted_by_key() {
+        let data: BTreeMap<_, _> = (0..7).map(|n| (format!("k{n}"), STRICT)).collect();
+        let sealed = object("mysecret", "myns", &json!({}), &json!(data));
+        for at_once in [1, 3, 7, 100] {
+            let opened = unseal_with(&sealed, &ring(), None, true, at_once).unwrap();
+            assert_eq!(opened.content.data.0.len(), 7);
+            let key = ring().latest().unwrap().fingerprint();
+            assert_eq!(opened.used, BTreeMap::from([(key, 7)]));
+            assert_eq!(opened.fitting, Some(key));
+        }
+        let empty = object("mysecret", "myns", &json!({}), &json!({}));
+        assert!(unseal(&empty, &ring()).unwrap().content.data.0.is_empty());
+    }
+
+    #[test]
+    fn keys_are_tried_by_their_age() {
+        let key = |text: &str, second: i64| {
+            let key = PrivateKey::parse(text).unwrap();
+            let at = Timestamp::from_second(second).unwrap();
+            let certificate = Certificate::self_signed(&key, "", at, SignedDuration::from_hours(1));
+            RingKey::new(&key, certificate.unwrap(), at).unwrap()
+        };
+        let mut ring = KeyRing::default();
+        ring.insert(key(KEY, 100));
+        ring.insert(key(OTHER_KEY, 200));
+        let (old, new) = (
+            PrivateKey::parse(KEY).unwrap().fingerprint(),
+            PrivateKey::parse(OTHER_KEY).unwrap().fingerprint(),
+        );
+        let order = |second: Option<i64>| {
+            by_age(
+                &ring,
+                second.map(|second| Timestamp::from_second(second).unwrap()),
+            )
+        };
+        assert_eq!(order(None), [new, old]);
+        assert_eq!(order(Some(300)), [new, old]);
+        assert_eq!(order(Some(150)), [old, new]);
+        // After a restore the keys are older than all; before all, the nearest comes first.
+        assert_eq!(order(Some(50)), [old, new]);
     }
 
     #[test]

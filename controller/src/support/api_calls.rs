@@ -5,7 +5,7 @@
 
 use std::{
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -15,7 +15,10 @@ use kube::{Client, Config, client::Body, client::ClientBuilder};
 use tokio::time::{Instant, Sleep, sleep, timeout_at};
 use tower::{BoxError, Layer, Service};
 
-use super::lease::{Permit, Tenure};
+use super::{
+    bucket::{Bucket, Rate},
+    lease::{Permit, Tenure},
+};
 
 /// Time for connecting, TLS included.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
@@ -25,12 +28,18 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// Makes a client whose calls end in time, and which writes only within `tenure`, if there is one.
 ///
 /// Watches stay open as long as the watcher wants: it has limits of its own.
-pub fn client(mut config: Config, tenure: Option<Tenure>) -> Result<Client, kube::Error> {
+/// With a `rate` its calls wait for each other (`--kubeclient-qps`).
+pub fn client(
+    mut config: Config,
+    tenure: Option<Tenure>,
+    rate: Option<Rate>,
+) -> Result<Client, kube::Error> {
     config.connect_timeout = Some(CONNECT_LIMIT);
     config.write_timeout = Some(LIMIT);
     let calls = ApiCalls {
         tenure,
         limit: LIMIT,
+        rate,
     };
     Ok(ClientBuilder::try_from(config)?.with_layer(&calls).build())
 }
@@ -55,15 +64,23 @@ pub enum CallError {
 struct ApiCalls {
     tenure: Option<Tenure>,
     limit: Duration,
+    rate: Option<Rate>,
 }
 
 impl<S> Layer<S> for ApiCalls {
     type Service = Guarded<S>;
 
     fn layer(&self, inner: S) -> Guarded<S> {
+        let turns = self.rate.map(|rate| Turns {
+            rate,
+            bucket: Bucket::full(rate, Instant::now()),
+            wait: None,
+            taken: false,
+        });
         Guarded {
             inner,
             calls: self.clone(),
+            turns,
         }
     }
 }
@@ -72,6 +89,32 @@ impl<S> Layer<S> for ApiCalls {
 struct Guarded<S> {
     inner: S,
     calls: ApiCalls,
+    turns: Option<Turns>,
+}
+
+/// The turns of calls under a rate. Callers stand in kube's buffer meanwhile, first come first served.
+struct Turns {
+    rate: Rate,
+    bucket: Bucket,
+    wait: Option<Pin<Box<Sleep>>>,
+    /// A token was taken for the call to come.
+    taken: bool,
+}
+
+impl Turns {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        while !self.taken {
+            if let Some(wait) = &mut self.wait {
+                ready!(wait.as_mut().poll(context));
+                self.wait = None;
+            }
+            match self.bucket.take(self.rate, Instant::now()).refused_for {
+                Some(time) => self.wait = Some(Box::pin(sleep(time))),
+                None => self.taken = true,
+            }
+        }
+        Poll::Ready(())
+    }
 }
 
 impl<S, B> Service<Request<Body>> for Guarded<S>
@@ -85,10 +128,16 @@ where
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        if let Some(turns) = &mut self.turns {
+            ready!(turns.poll(context));
+        }
         self.inner.poll_ready(context).map_err(Into::into)
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
+        if let Some(turns) = &mut self.turns {
+            turns.taken = false;
+        }
         let now = Instant::now();
         let limit = self.calls.limit;
         let late = (now + limit, CallError::Late(limit));
@@ -229,6 +278,15 @@ mod tests {
     }
 
     fn guarded(server: Server, tenure: Option<Tenure>, limit: Duration) -> Client {
+        paced(server, tenure, limit, None)
+    }
+
+    fn paced(
+        server: Server,
+        tenure: Option<Tenure>,
+        limit: Duration,
+        rate: Option<Rate>,
+    ) -> Client {
         let service = service_fn(move |_: Request<Body>| async move {
             let body: Boxed = match server {
                 Server::NeverAnswers => std::future::pending().await,
@@ -238,7 +296,11 @@ mod tests {
             Ok::<_, BoxError>(Response::new(body))
         });
         ClientBuilder::new(service, "default")
-            .with_layer(&ApiCalls { tenure, limit })
+            .with_layer(&ApiCalls {
+                tenure,
+                limit,
+                rate,
+            })
             .build()
     }
 
@@ -273,6 +335,18 @@ mod tests {
         let event = poll_fn(|context| Pin::new(&mut body).poll_frame(context));
         let event = tokio::time::timeout(SHORT * 10, event).await;
         assert!(event.is_err(), "the watch ended");
+    }
+
+    #[tokio::test]
+    async fn calls_keep_to_the_rate() {
+        let client = paced(Server::Answers, None, LONG, Rate::new(20.0, 2));
+        let began = Instant::now();
+        let calls = (0..6).map(|_| client.request_text(request("GET", "/api/v1/secrets")));
+        for answer in futures::future::join_all(calls).await {
+            assert_eq!(answer.unwrap(), "{}");
+        }
+        // Two at once, then one each 50 ms.
+        assert!(began.elapsed() >= Duration::from_millis(190));
     }
 
     #[tokio::test]

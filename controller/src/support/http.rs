@@ -3,6 +3,7 @@
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
+    time::Duration,
 };
 
 use axum::{
@@ -10,7 +11,7 @@ use axum::{
     extract::State,
     http::{StatusCode, header},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{any, get},
 };
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
@@ -20,6 +21,7 @@ use super::{
     health::Health,
     metrics::{CONTENT_TYPE, Metrics},
     shutdown::Shutdown,
+    timed::{Limits, TimedListener},
 };
 
 /// Why a listener could not be opened.
@@ -38,6 +40,7 @@ const BACKLOG: i32 = 1024;
 pub struct Listener {
     what: &'static str,
     socket: TcpListener,
+    limits: Limits,
 }
 
 impl Listener {
@@ -53,7 +56,11 @@ impl Listener {
             opened => opened,
         };
         match opened {
-            Ok(socket) => Ok(Self { what, socket }),
+            Ok(socket) => Ok(Self {
+                what,
+                socket,
+                limits: Limits::default(),
+            }),
             Err(source) => Err(ListenError {
                 what,
                 address,
@@ -62,16 +69,27 @@ impl Listener {
         }
     }
 
+    /// Closes connections that are silent for so long; zero is no limit.
+    #[must_use]
+    pub fn with_limits(self, read: Duration, write: Duration) -> Self {
+        let limits = Limits { read, write };
+        Self { limits, ..self }
+    }
+
     /// Serves `routes` until the shutdown is requested.
     pub async fn serve(self, routes: Router, shutdown: &Shutdown) {
-        let Self { what, socket } = self;
+        let Self {
+            what,
+            socket,
+            limits,
+        } = self;
         match socket.local_addr() {
             Ok(address) => info!(%address, what, "listening"),
             Err(error) => error!(%error, what, "listening on an unknown address"),
         }
         // Not graceful: a client that keeps its connection open must not keep the process.
         if let Some(Err(error)) = shutdown
-            .or(async { axum::serve(socket, routes).await })
+            .or(async { axum::serve(TimedListener { socket, limits }, routes).await })
             .await
         {
             error!(%error, what, "the listener ended");
@@ -106,10 +124,10 @@ fn has_no_ipv6(error: &io::Error) -> bool {
         || error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
 }
 
-/// Returns the probes: `/healthz` is alive, `/readyz` names what is missing.
+/// Returns the probes: `/healthz` is alive, whatever the method (sealed-secrets.md 9.1); `/readyz` names what is missing.
 pub fn probes(health: Health) -> Router {
     Router::new()
-        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/healthz", any(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .fallback(|| async { (StatusCode::NOT_FOUND, "404 page not found\n") })
         .with_state(health)

@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod api_calls;
+pub mod bucket;
 pub mod context;
 pub mod duration;
 pub mod events;
@@ -18,4 +19,5 @@ pub mod secret_object;
 pub mod secret_watch;
 pub mod secret_write;
 pub mod shutdown;
+pub mod timed;
 pub mod view;

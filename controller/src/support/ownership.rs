@@ -15,6 +15,8 @@ pub const SKIP_OWNER: &str = "sealedsecrets.bitnami.com/skip-set-owner-reference
 pub const MARKS: [&str; 3] = [MANAGED, PATCH, SKIP_OWNER];
 
 const TOKEN_TYPE: &str = "kubernetes.io/service-account-token";
+const TOKEN_TYPES: [&str; 2] = [TOKEN_TYPE, "bootstrap.kubernetes.io/token"];
+const SEALING_KEY_LABEL: &str = "sealedsecrets.bitnami.com/sealed-secrets-key";
 const SERVICE_ACCOUNT_ANNOTATION: &str = "kubernetes.io/service-account.name";
 
 /// The custom resource that wants to write.
@@ -117,6 +119,41 @@ pub fn token_account<'a>(
 ) -> Option<&'a str> {
     let account = annotations?.get(SERVICE_ACCOUNT_ANNOTATION)?;
     (type_ == Some(TOKEN_TYPE)).then_some(account)
+}
+
+/// What a Secret does by itself, whoever reads it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Privilege {
+    /// The controller would take it for a sealing key.
+    SealingKey,
+    /// Kubernetes fills it with a token of this ServiceAccount.
+    Token {
+        /// Name of the account.
+        account: String,
+    },
+    /// Its type makes it a token that the API server accepts or makes.
+    TokenType(String),
+}
+
+/// Returns what a Secret with this type, these labels and annotations would do by itself.
+///
+/// The attack: somebody may create SealedSecrets but no Secrets of his own, and has one made that Kubernetes fills with a
+/// ServiceAccount's token ([`token_account`]), that is a bootstrap token (with it he joins the cluster as a node, or as any
+/// group below `system:bootstrappers:`), or that a controller takes for a sealing key (then he reads what others seal).
+pub fn privilege(
+    type_: Option<&str>,
+    labels: Option<&BTreeMap<String, String>>,
+    annotations: Option<&BTreeMap<String, String>>,
+) -> Option<Privilege> {
+    if labels.is_some_and(|labels| labels.contains_key(SEALING_KEY_LABEL)) {
+        return Some(Privilege::SealingKey);
+    }
+    if let Some(account) = token_account(type_, annotations) {
+        let account = account.to_owned();
+        return Some(Privilege::Token { account });
+    }
+    let type_ = type_.filter(|type_| TOKEN_TYPES.contains(type_))?;
+    Some(Privilege::TokenType(type_.to_owned()))
 }
 
 /// Returns the owner reference that controls the object, if one does.
@@ -319,6 +356,39 @@ mod tests {
         assert_eq!(token_account(Some(TOKEN_TYPE), None), None);
         assert_eq!(token_account(Some("Opaque"), Some(&annotated)), None);
         assert_eq!(token_account(None, Some(&annotated)), None);
+    }
+
+    #[test]
+    fn what_a_secret_does_by_itself() {
+        let map = |name: &str| BTreeMap::from([(name.to_owned(), "admin".to_owned())]);
+        let (key, account) = (map(SEALING_KEY_LABEL), map(SERVICE_ACCOUNT_ANNOTATION));
+        let none = BTreeMap::new();
+        let token_type = |type_: &str| Some(Privilege::TokenType(type_.to_owned()));
+        let token = Some(Privilege::Token {
+            account: "admin".to_owned(),
+        });
+        for (type_, labels, annotations, expected) in [
+            (Some("Opaque"), &none, &account, None),
+            (None, &none, &none, None),
+            (None, &key, &none, Some(Privilege::SealingKey)),
+            (
+                Some("kubernetes.io/tls"),
+                &key,
+                &none,
+                Some(Privilege::SealingKey),
+            ),
+            (Some(TOKEN_TYPE), &none, &account, token),
+            (Some(TOKEN_TYPE), &none, &none, token_type(TOKEN_TYPE)),
+            (
+                Some("bootstrap.kubernetes.io/token"),
+                &none,
+                &none,
+                token_type("bootstrap.kubernetes.io/token"),
+            ),
+        ] {
+            let found = privilege(type_, Some(labels), Some(annotations));
+            assert_eq!(found, expected, "{type_:?} {labels:?}");
+        }
     }
 
     #[test]

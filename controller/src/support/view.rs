@@ -130,6 +130,23 @@ impl<V: PartialEq> View<V> {
         K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
         K: Clone + fmt::Debug + DeserializeOwned + Send + 'static,
     {
+        self.run_selected(client, namespaces, None, keep, gate, shutdown)
+            .await;
+    }
+
+    /// As [`View::run`], for the objects whose labels a selector admits.
+    pub async fn run_selected<K>(
+        &self,
+        client: Client,
+        namespaces: &Namespaces,
+        selector: Option<&str>,
+        keep: impl Fn(K) -> V,
+        gate: Gate,
+        shutdown: &Shutdown,
+    ) where
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
+        K: Clone + fmt::Debug + DeserializeOwned + Send + 'static,
+    {
         let apis = namespaces.watches().into_iter().map(|namespace| {
             let api = match &namespace {
                 Some(namespace) => Api::namespaced(client.clone(), namespace),
@@ -137,7 +154,12 @@ impl<V: PartialEq> View<V> {
             };
             (namespace, api)
         });
-        self.run_on(apis.collect(), keep, gate, shutdown).await;
+        let config = watcher::Config {
+            label_selector: selector.map(str::to_owned),
+            ..watcher::Config::default()
+        };
+        self.run_with(apis.collect(), &config, keep, gate, shutdown)
+            .await;
     }
 
     /// As [`View::run`], for the given APIs, each with the namespace that it is limited to.
@@ -150,13 +172,27 @@ impl<V: PartialEq> View<V> {
     ) where
         K: Resource<DynamicType = ()> + Clone + fmt::Debug + DeserializeOwned + Send + 'static,
     {
+        self.run_with(apis, &watcher::Config::default(), keep, gate, shutdown)
+            .await;
+    }
+
+    async fn run_with<K>(
+        &self,
+        apis: Vec<(Option<String>, Api<K>)>,
+        config: &watcher::Config,
+        keep: impl Fn(K) -> V,
+        gate: Gate,
+        shutdown: &Shutdown,
+    ) where
+        K: Resource<DynamicType = ()> + Clone + fmt::Debug + DeserializeOwned + Send + 'static,
+    {
         let missing = AtomicUsize::new(apis.len());
         let watches = apis.into_iter().map(|(namespace, api)| {
             let (keep, gate, missing) = (&keep, &gate, &missing);
             async move {
                 let scope = namespace.as_deref();
                 let (mut first, mut listed) = (true, Vec::new());
-                let mut stream = pin!(watcher(api, watcher::Config::default()).default_backoff());
+                let mut stream = pin!(watcher(api, config.clone()).default_backoff());
                 loop {
                     match stream.try_next().await {
                         Ok(None) => return,

@@ -1,6 +1,7 @@
 //! The fingerprint of an RSA public key in OpenSSH's form (sealed-secrets.md 3).
 
 use std::fmt;
+use std::str::FromStr;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
@@ -25,6 +26,22 @@ impl Fingerprint {
         let mut bytes = [0; 32];
         bytes.copy_from_slice(digest(&SHA256, &wire).as_ref());
         Some(Self(bytes))
+    }
+}
+
+/// Text that is no fingerprint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a fingerprint; it is written SHA256: and 43 characters of base64")]
+pub struct FingerprintParseError;
+
+impl FromStr for Fingerprint {
+    type Err = FingerprintParseError;
+
+    fn from_str(text: &str) -> Result<Self, FingerprintParseError> {
+        let text = text.strip_prefix("SHA256:").ok_or(FingerprintParseError)?;
+        let bytes = STANDARD_NO_PAD.decode(text);
+        let bytes = bytes.ok().and_then(|bytes| bytes.try_into().ok());
+        bytes.map(Self).ok_or(FingerprintParseError)
     }
 }
 

@@ -16,6 +16,7 @@ mod certificate;
 mod cipher;
 mod der;
 mod fingerprint;
+mod hint;
 pub mod manifest;
 pub mod object;
 mod pem;
@@ -27,7 +28,8 @@ mod value;
 
 pub use certificate::{Certificate, CertificateError, ExpiredError, GenerateError};
 pub use cipher::{SealError, UnsealError, seal_value};
-pub use fingerprint::Fingerprint;
+pub use fingerprint::{Fingerprint, FingerprintParseError};
+pub use hint::{KeyHints, SEALED_WITH_ANNOTATION};
 pub use object::OpenError;
 pub use private_key::{PrivateKey, PrivateKeyError};
 pub use private_keys::{PrivateKeys, PrivateKeysError};

@@ -116,6 +116,11 @@ impl KeyRing {
         self.0.first().map(AsRef::as_ref)
     }
 
+    /// Returns the key with this fingerprint.
+    pub fn get(&self, fingerprint: Fingerprint) -> Option<&RingKey> {
+        self.iter().find(|key| key.fingerprint() == fingerprint)
+    }
+
     /// Returns the keys, latest first.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &RingKey> {
         self.0.iter().map(AsRef::as_ref)
@@ -142,6 +147,21 @@ impl KeyRing {
         let keys = self.0.iter().map(|key| &key.opener).collect();
         Unsealer::new(keys, label, first)
     }
+
+    /// As [`KeyRing::unsealer`], trying the keys in `order`, and then the others, latest first.
+    pub fn unsealer_in_order<'a>(
+        &'a self,
+        label: &'a Label,
+        order: &[Fingerprint],
+    ) -> Unsealer<'a> {
+        let place = |opener: &&Opener| {
+            let place = order.iter().position(|key| *key == opener.fingerprint);
+            place.unwrap_or(order.len())
+        };
+        let mut keys: Vec<_> = self.0.iter().map(|key| &key.opener).collect();
+        keys.sort_by_key(place);
+        Unsealer::new(keys, label, None)
+    }
 }
 
 impl std::fmt::Debug for KeyRing {
@@ -167,19 +187,34 @@ impl<'a> Unsealer<'a> {
 
     /// Opens one value. Every key is tried before it fails with [`UnsealError::NoKey`].
     pub fn unseal(&mut self, sealed: &[u8]) -> Result<SecretBytes, UnsealError> {
+        Ok(self.unseal_with(sealed, None)?.1)
+    }
+
+    /// As [`Unsealer::unseal`], trying the key that `hint` names before all others; returns the key that opened the value,
+    /// too.
+    pub fn unseal_with(
+        &mut self,
+        sealed: &[u8],
+        hint: Option<Fingerprint>,
+    ) -> Result<(Fingerprint, SecretBytes), UnsealError> {
         let sealed = Sealed::parse(sealed)?;
-        let is_first = |key: &&Opener| Some(key.fingerprint) == self.first;
+        let first = [hint, self.first];
+        let named = |key: &Opener| first.contains(&Some(key.fingerprint));
         let keys = || self.keys.iter().copied();
-        let others = keys().filter(|key| !is_first(key));
-        let opened = keys().filter(is_first).chain(others).find_map(|key| {
-            let plaintext = sealed.open(&key.decrypting, self.label)?;
-            Some((key.fingerprint, plaintext))
-        });
-        if let Some((fingerprint, plaintext)) = opened {
-            self.first = Some(fingerprint);
-            return Ok(plaintext);
-        }
-        Err(UnsealError::NoKey)
+        let of = |name: Option<Fingerprint>| keys().find(|key| Some(key.fingerprint) == name);
+        let second = of(self.first).filter(|_| self.first != hint);
+        let others = keys().filter(|key| !named(key));
+        let opened = of(hint)
+            .into_iter()
+            .chain(second)
+            .chain(others)
+            .find_map(|key| {
+                let plaintext = sealed.open(&key.decrypting, self.label)?;
+                Some((key.fingerprint, plaintext))
+            });
+        let (fingerprint, plaintext) = opened.ok_or(UnsealError::NoKey)?;
+        self.first = Some(fingerprint);
+        Ok((fingerprint, plaintext))
     }
 
     /// Returns the key that opened the last value, to be passed as `first` next time.
@@ -339,6 +374,33 @@ pub(crate) mod tests {
         assert_eq!(unsealer.fitting(), Some(vector_key().fingerprint()));
         assert_eq!(unsealer.unseal(&new).unwrap().expose(), b"new");
         assert_ne!(unsealer.fitting(), Some(vector_key().fingerprint()));
+    }
+
+    #[test]
+    fn a_hint_orders_the_keys_and_excludes_none() {
+        let mut ring = KeyRing::default();
+        assert!(ring.insert(ring_key(VECTOR_KEY, 1)));
+        assert!(ring.insert(ring_key(OTHER_KEY, 2)));
+        let (vector, other) = (
+            vector_key().fingerprint(),
+            ring.latest().unwrap().fingerprint(),
+        );
+        assert_eq!(ring.get(vector).unwrap().ordering().as_second(), 1);
+        let unknown = "SHA256:G2iTSfiwtIK+8GsraO/BFz58AKTr/xiS65WbxFn5A4Y".parse();
+        let label = Scope::Strict.label("myns", "mysecret");
+        let sealed = decode_value(STRICT).unwrap();
+        for order in [&[][..], &[vector], &[other, vector]] {
+            for hint in [None, Some(vector), Some(other), unknown.ok()] {
+                let mut unsealer = ring.unsealer_in_order(&label, order);
+                for _ in 0..2 {
+                    let (key, value) = unsealer.unseal_with(&sealed, hint).unwrap();
+                    assert_eq!((key, value.expose()), (vector, &b"bar"[..]));
+                }
+            }
+        }
+        let order = ring.unsealer_in_order(&label, &[vector]).keys;
+        assert_eq!(order[0].fingerprint(), vector);
+        assert_eq!(vector.to_string().parse(), Ok(vector));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 mod drift;
 mod harness;
+mod http;
+mod keys;
 mod process;
 mod refusals;
 mod replicas;
