@@ -56,12 +56,7 @@ async fn what_is_not_done_yet_is_refused_by_name() -> Result<()> {
         "spec": { "data": "AgA=", "encryptedData": {} },
     });
     test.create(&deprecated).await?;
-    let condition = test.synced("old", "False").await?;
-    let message = condition["message"].as_str().context("message")?;
-    ensure!(
-        message.starts_with("spec.data is not supported: "),
-        "{message}"
-    );
+    test.refused("old", "no key could decrypt secret").await?;
     test.no_secret("old").await
 }
 
