@@ -41,12 +41,20 @@ fn shown(pattern: &str) -> String {
 const SHOWN_PATTERN: usize = 200;
 /// The longest pattern that is compiled, in bytes.
 const MAX_PATTERN: usize = 64 << 10;
+/// The largest compiled form, in bytes; what the crate has by default.
+const SIZE_LIMIT: usize = 10 << 20;
 /// The deepest nesting that Go takes (`regexp/syntax`, `maxHeight`).
 const MAX_NESTING: u32 = 1000;
 
 impl GoRegex {
     /// Compiles a pattern of Go's dialect.
     pub fn new(pattern: &str) -> Result<Self, RegexError> {
+        Self::with_size_limit(pattern, SIZE_LIMIT)
+    }
+
+    /// Compiles a pattern of Go's dialect into at most so many bytes, where strangers write the pattern: the time of a
+    /// search may grow with the size.
+    pub fn with_size_limit(pattern: &str, size_limit: usize) -> Result<Self, RegexError> {
         let fail = |reason: String, only_here| RegexError {
             pattern: pattern.to_owned(),
             reason,
@@ -59,6 +67,7 @@ impl GoRegex {
         let translated = translate(pattern).map_err(|reason| fail(reason.to_owned(), false))?;
         let compiled = regex::bytes::RegexBuilder::new(&translated.text)
             .nest_limit(MAX_NESTING)
+            .size_limit(size_limit)
             .build()
             .map_err(|error| fail(one_line(&error), is_limit(&error)))?;
         Ok(Self {

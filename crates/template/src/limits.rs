@@ -22,7 +22,7 @@ impl Default for Limits {
         Self {
             source: 1 << 20,
             depth: 100,
-            steps: 2_000_000,
+            steps: 5_000_000,
             work: 16 << 20,
             output: 2 << 20,
         }
@@ -45,6 +45,9 @@ pub enum Limit {
     /// [`Limits::work`].
     #[error("its functions make more data than allowed")]
     Work,
+    /// A regular expression that Go may compile is too large for one that a stranger may have written.
+    #[error("a regular expression in it is larger than allowed")]
+    Pattern,
     /// [`Limits::output`].
     #[error("its output is longer than allowed")]
     Output,

@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use memchr::memmem;
 use regex::Regex;
 
 /// Decodes the first character: itself and its width; U+FFFD and 1 where the bytes are no UTF-8, as Go does.
@@ -193,55 +194,25 @@ fn decode_last(bytes: &[u8]) -> (char, usize) {
 
 /// Finds bytes in bytes.
 pub(crate) fn find(text: &[u8], part: &[u8]) -> Option<usize> {
-    if part.is_empty() {
-        return Some(0);
-    }
-    if part.len() == 1 {
-        return text.iter().position(|byte| *byte == part[0]);
-    }
-    regex::bytes::RegexBuilder::new(&escaped(part))
-        .unicode(false)
-        .build()
-        .ok()
-        .and_then(|regex| regex.find(text).map(|found| found.start()))
+    memmem::find(text, part)
 }
 
 /// Finds the last place of bytes in bytes.
 pub(crate) fn rfind(text: &[u8], part: &[u8]) -> Option<usize> {
-    (0..=text.len().checked_sub(part.len())?)
-        .rev()
-        .find(|at| text[*at..].starts_with(part))
+    memmem::rfind(text, part)
 }
 
-/// Every place of `part` that does not overlap the one before; linear in the length of `text`.
+/// Every place of `part`, which is not empty, that does not overlap the one before.
 pub(crate) fn places(text: &[u8], part: &[u8]) -> Vec<usize> {
-    let Ok(regex) = regex::bytes::RegexBuilder::new(&escaped(part))
-        .unicode(false)
-        .build()
-    else {
-        // A part too long for the engine: plain search.
-        let mut found = Vec::new();
-        let mut at = 0;
-        while at + part.len() <= text.len() {
-            if text[at..].starts_with(part) {
-                found.push(at);
-                at += part.len().max(1);
-            } else {
-                at += 1;
-            }
-        }
-        return found;
-    };
-    regex.find_iter(text).map(|found| found.start()).collect()
+    memmem::find_iter(text, part).collect()
 }
 
-fn escaped(part: &[u8]) -> String {
-    use std::fmt::Write as _;
-    let mut pattern = String::with_capacity(part.len() * 4 + 4);
-    for byte in part {
-        let _ = write!(pattern, "\\x{byte:02x}");
+/// How many parts [`split`] gives without a limit, at most.
+pub(crate) fn count_parts(text: &[u8], separator: &[u8]) -> usize {
+    if separator.is_empty() {
+        return rune_count(text);
     }
-    pattern
+    memmem::find_iter(text, separator).count() + 1
 }
 
 /// Cuts text at every `separator`, at most `limit` parts (Go's `SplitN`; a negative limit means all, 0 none).

@@ -125,6 +125,24 @@ fn endless_and_deep_templates_end() {
         ),
         ("{{ indent 1000000000 \"a\\nb\" }}", Limit::Work),
         (
+            "{{ trimAll (print (repeat 1000000 \"a\") \"b\") (repeat 5000000 \"b\") | repeat 99 }}{{ repeat 99999999 \"x\" }}",
+            Limit::Work,
+        ),
+        (
+            "{{ replace (print (repeat 1000000 \"a\") \"b\") \"\" (repeat 5000000 \"a\") }}{{ repeat 99999999 \"x\" }}",
+            Limit::Output,
+        ),
+        ("{{ splitList \"\" (repeat 9000000 \"x\") }}", Limit::Steps),
+        ("{{ split \"x\" (repeat 9000000 \"x\") }}", Limit::Steps),
+        (
+            "{{ regexMatch `(\\pL{9}|.{50}){40}x` \"a\" }}",
+            Limit::Pattern,
+        ),
+        (
+            "{{ regexMatch `(a{20}|[^b]c){20}x` (repeat 9000000 \"a\") }}",
+            Limit::Steps,
+        ),
+        (
             "{{ $d := dict }}{{ $_ := set $d \"d\" $d }}{{ $d }}",
             Limit::Depth,
         ),

@@ -8,6 +8,7 @@ use selkie_goregex::GoRegex;
 use super::cast::{text, typed_list};
 use super::{Args as _, Entry};
 use crate::error::Failure;
+use crate::limits::Limit;
 use crate::run::{Buffer, Run};
 use crate::text as runes;
 use crate::value::{Element, List, Str, Value};
@@ -72,20 +73,33 @@ fn compiled(run: &mut Run<'_, '_>, pattern: &Str) -> std::result::Result<Rc<GoRe
     let source = std::str::from_utf8(pattern)
         .map_err(|_| Failure::new("error parsing regexp: invalid UTF-8"))?;
     // The pattern may be computed from a secret, so that only the reason is told.
-    let regex = GoRegex::new(source)
-        .map_err(|error| Failure::new(format!("error parsing regexp: {}", error.reason)))?;
+    let regex =
+        GoRegex::with_size_limit(source, SIZE_LIMIT).map_err(|error| match error.reason {
+            // Go refuses a class that does not exist; what is only too large, it takes.
+            reason if error.only_here && !reason.contains("Unicode property") => {
+                Limit::Pattern.into()
+            }
+            reason => Failure::new(format!("error parsing regexp: {reason}")),
+        })?;
     let regex = Rc::new(regex);
     run.regexes.insert(pattern.clone(), Rc::clone(&regex));
     Ok(regex)
 }
 
-/// Counts a search: it takes time by the length of the text.
-fn count(run: &mut Run<'_, '_>, text: &[u8]) -> std::result::Result<(), Failure> {
-    run.step(1 + text.len() / 16)
+/// The largest compiled form of a pattern, in bytes.
+const SIZE_LIMIT: usize = 1 << 20;
+
+/// Counts a search: at the worst it takes time by the length of the text times the size of the pattern, which a counted
+/// repetition makes large.
+fn count(run: &mut Run<'_, '_>, regex: &GoRegex, text: &[u8]) -> std::result::Result<(), Failure> {
+    let pattern = regex.as_str();
+    let repeats = if pattern.contains('{') { 64 } else { 1 };
+    let for_each_byte = repeats + pattern.len() / 8;
+    run.step(1 + text.len().saturating_mul(for_each_byte))
 }
 
 fn matches(run: &mut Run<'_, '_>, regex: &GoRegex, whole: &[u8]) -> Result {
-    count(run, whole)?;
+    count(run, regex, whole)?;
     Ok(regex.is_match_bytes(&Subject::new(whole).text).into())
 }
 
@@ -129,7 +143,7 @@ fn places(
     whole: &[u8],
     limit: i64,
 ) -> std::result::Result<Vec<(usize, usize)>, Failure> {
-    count(run, whole)?;
+    count(run, regex, whole)?;
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let subject = Subject::new(whole);
     let mut found = Vec::new();
@@ -194,7 +208,7 @@ fn split(run: &mut Run<'_, '_>, a: &[Value]) -> Result {
 fn replace(run: &mut Run<'_, '_>, a: &[Value], expands: bool) -> Result {
     let regex = compiled(run, &a.str(0))?;
     let (whole, replacement) = (a.str(1), a.str(2));
-    count(run, &whole)?;
+    count(run, &regex, &whole)?;
     let names: Vec<Option<String>> = regex
         .group_names()
         .map(|name| name.map(str::to_owned))

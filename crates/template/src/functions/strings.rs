@@ -1,6 +1,8 @@
 //! sprig: text.
 
-use super::cast::{length, printed, text, to_text, to_texts, typed_list};
+use std::collections::BTreeSet;
+
+use super::cast::{length, printed, text, to_text, to_texts};
 use super::{Args as _, Entry, words};
 use crate::error::Failure;
 use crate::run::Run;
@@ -186,7 +188,7 @@ fn repeat(run: &mut Run<'_, '_>, a: &[Value]) -> Result {
 
 fn trim_all(run: &mut Run<'_, '_>, a: &[Value]) -> Result {
     let (set, whole) = (a.str(0), a.str(1));
-    let set: Vec<char> = runes::runes(&set).map(|(_, c, _)| c).collect();
+    let set: BTreeSet<char> = runes::runes(&set).map(|(_, c, _)| c).collect();
     run.step(set.len())?;
     text(run, runes::trim_matches(&whole, |c| set.contains(&c)))
 }
@@ -259,9 +261,7 @@ fn replace(run: &mut Run<'_, '_>, a: &[Value]) -> Result {
 }
 
 fn split_map(run: &mut Run<'_, '_>, whole: &[u8], separator: &[u8], limit: i64) -> Result {
-    run.step(whole.len() / 16)?;
-    let parts = runes::split(whole, separator, limit);
-    run.work(whole.len() + parts.len() * crate::run::ENTRY_SIZE)?;
+    let parts = parts(run, whole, separator, limit)?;
     let entries: Entries = parts
         .into_iter()
         .enumerate()
@@ -272,10 +272,23 @@ fn split_map(run: &mut Run<'_, '_>, whole: &[u8], separator: &[u8], limit: i64) 
 
 fn split_list(run: &mut Run<'_, '_>, a: &[Value]) -> Result {
     let (separator, whole) = (a.str(0), a.str(1));
-    let parts = runes::split(&whole, &separator, -1);
-    run.work(whole.len())?;
+    let parts = parts(run, &whole, &separator, -1)?;
     let parts = parts.into_iter().map(Value::string).collect();
-    typed_list(run, Element::String, parts)
+    Ok(List::new(Element::String, parts).into())
+}
+
+/// Cuts text; the parts are counted before they are made.
+fn parts<'t>(
+    run: &mut Run<'_, '_>,
+    whole: &'t [u8],
+    separator: &[u8],
+    limit: i64,
+) -> std::result::Result<Vec<&'t [u8]>, Failure> {
+    let count = runes::count_parts(whole, separator);
+    let count = count.min(usize::try_from(limit).unwrap_or(usize::MAX));
+    run.step(count)?;
+    run.work(whole.len() + count * crate::run::ENTRY_SIZE)?;
+    Ok(runes::split(whole, separator, limit))
 }
 
 fn join(run: &mut Run<'_, '_>, a: &[Value]) -> Result {
