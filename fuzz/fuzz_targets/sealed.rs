@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use selkie_fuzz::manifest;
+use selkie_fuzz::{manifest, objects};
 use selkie_seal::Certificate;
 
 static CERTIFICATE: LazyLock<Certificate> = LazyLock::new(|| {
@@ -13,4 +13,8 @@ static CERTIFICATE: LazyLock<Certificate> = LazyLock::new(|| {
         .expect("a certificate")
 });
 
-fuzz_target!(|bytes: &[u8]| manifest::manifest(bytes, &CERTIFICATE));
+fuzz_target!(|bytes: &[u8]| {
+    manifest::manifest(bytes, &CERTIFICATE);
+    objects::secrets(bytes, &CERTIFICATE);
+    objects::sealed(bytes);
+});

@@ -5,6 +5,8 @@
 pub mod age;
 #[cfg(feature = "sealed")]
 pub mod manifest;
+#[cfg(feature = "sealed")]
+pub mod objects;
 pub mod properties;
 pub mod seeds;
 #[cfg(feature = "template")]

@@ -15,6 +15,10 @@ mod properties;
 #[path = "../../fuzz/src/manifest.rs"]
 mod manifest;
 
+#[allow(unreachable_pub, reason = "as above")]
+#[path = "../../fuzz/src/objects.rs"]
+mod objects;
+
 use std::fs;
 use std::path::Path;
 use std::sync::LazyLock;
@@ -140,6 +144,8 @@ fn every_sample_has_every_property() {
         properties::round_trip(Format::Binary, bytes);
         properties::rules(bytes);
         manifest::manifest(bytes, &CERTIFICATE);
+        objects::secrets(bytes, &CERTIFICATE);
+        objects::sealed(bytes);
     }
 }
 
@@ -205,4 +211,22 @@ fn a_manifest_is_sealed_once_or_refused() {
             manifest::manifest(bytes, &CERTIFICATE);
         });
     }
+}
+
+const OBJECTS: [&str; 6] = [
+    "apiVersion: v1\nkind: Secret\nmetadata:\n  name: db # c\n  namespace: prod\n  labels: {a: b}\ndata:\n  k: YQ==\nstringData:\n  p: |\n    x\n    y\n  n: 7\n---\nkind: Secret\nmetadata: {name: x}\n",
+    r#"{"kind":"List","items":[{"kind":"Secret","metadata":{"name":"a","annotations":{"x":"\u003c\ud83d\ude00 y: z"}},"data":{"k":"AP8="}}]} {"kind":"Secret"}"#,
+    "# c\napiVersion: bitnami.com/v1alpha1\nkind: SealedSecret # d\nmetadata:\n  name: db\n  namespace: prod\nspec:\n  encryptedData:\n    # about\n    a: AQID # e\n    'b': \"AQ==\"\n  template:\n    metadata:\n      labels: {x: y}\n    type: Opaque\n",
+    "{\n  \"apiVersion\": \"bitnami.com/v1alpha1\",\n  \"kind\": \"SealedSecret\",\n  \"metadata\": {\"name\": \"a\"},\n  \"spec\": {\n    \"encryptedData\": {\n      \"k\": \"AQ==\"\n    },\n    \"template\": {}\n  }\n}\n",
+    "apiVersion: bitnami.com/v1alpha1\nkind: SealedSecret\nspec: {encryptedData: {}, template: null}\n",
+    "apiVersion: v1\nkind: List\nitems:\n- apiVersion: bitnami.com/v1alpha1\n  kind: SealedSecret\n  spec:\n    encryptedData: {a: x}\n    template:\n      metadata:\n        annotations:\n          n: |\n            a\n            b\n",
+];
+
+#[test]
+fn objects_are_printed_and_changed_or_refused() {
+    let texts = || OBJECTS.map(|text| text.as_bytes().to_vec()).to_vec();
+    check(1_500, changed(texts()), |bytes| {
+        objects::secrets(bytes, &CERTIFICATE);
+    });
+    check(1_500, changed(texts()), objects::sealed);
 }

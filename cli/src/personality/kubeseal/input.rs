@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use selkie_seal::object::SealedSecret;
+
 use super::output::err;
 use super::{Invocation, Stop, stop};
 use crate::file::{self, Input};
@@ -41,6 +43,15 @@ pub(super) fn text(input: &Input) -> Result<&str, Stop> {
     input
         .text()
         .map_err(|failure| Stop(format!("{}; {NO_SECRETS}", failure.message)))
+}
+
+/// Tells the fields of SealedSecrets that have no place in what is printed.
+pub(super) fn warn_of_unknown_fields(sealed: &[SealedSecret]) {
+    for (line, field) in sealed.iter().flat_map(SealedSecret::unknown_fields) {
+        err(&format!(
+            "warning: line {line}: a SealedSecret has no field `{field}`; it is left out\n"
+        ));
+    }
 }
 
 pub(super) const NO_SECRETS: &str = "no secrets found. Ensure the input is valid and UTF-8 encoded";

@@ -45,7 +45,7 @@ impl Invocation {
     /// Has the controller seal every value anew. Only values change: metadata, templates, comments
     /// and layout stay, whatever the controller makes of them.
     pub(super) fn re_encrypt(&self, input: &Source, destination: &Destination) -> Result<(), Stop> {
-        let input = self.block_on(async {
+        let printed = self.block_on(async {
             let controller = self.controller().await?;
             let read = input.read()?;
             let text = input::text(&read)?;
@@ -77,7 +77,8 @@ impl Invocation {
             }
             Ok(Some(sealed))
         })?;
-        let Some(sealed) = input else { return Ok(()) };
+        let Some(sealed) = printed else { return Ok(()) };
+        input::warn_of_unknown_fields(&sealed);
         let format = match destination.is_in_place() {
             true => self.format(&Destination::Stdout)?,
             false => self.format(destination)?,

@@ -18,11 +18,14 @@ impl Invocation {
         let mut keys = PrivateKeys::default();
         for path in self.values.texts("recovery-private-key") {
             let file = input::named_file(path)?;
-            let text = input::text(&file)?;
+            let text = file
+                .text()
+                .map_err(|failure| format!("{path}: {}", failure.message))?;
             keys.add(text).map_err(|error| format!("{path}: {error}"))?;
         }
         let input = input.read()?;
         let sealed = SealedSecret::read(input::text(&input)?)?;
+        input::warn_of_unknown_fields(&sealed);
         let format = self.format(destination)?;
         let mut opened = Vec::with_capacity(sealed.len());
         let mut last = None;

@@ -42,7 +42,9 @@ impl Invocation {
     pub(super) fn merge(&self, certificate: &Certificate, input: &Source) -> Result<(), Stop> {
         let path = self.values.text("merge-into");
         let file = input::named_file(path)?;
-        let text = input::text(&file)?;
+        let text = file
+            .text()
+            .map_err(|failure| format!("{path}: {}", failure.message))?;
         let mut into = SealedSecret::read(text).map_err(|error| format!("{path}: {error}"))?;
         if into.len() != 1 {
             let count = into.len();
@@ -77,6 +79,7 @@ impl Invocation {
         let changed = match self.converts(text)? {
             None => merge_into(text, &additions).map_err(|error| format!("{path}: {error}"))?,
             Some(format) => {
+                input::warn_of_unknown_fields(std::slice::from_ref(&into));
                 into.add(&additions);
                 into.print(format)
             }

@@ -341,7 +341,7 @@ impl<'a, 's> Reader<'a, 's> {
     }
 
     pub(crate) fn line_of(&self, node: NodeId) -> usize {
-        self.stream.line_column(self.stream.node(node).span.start).0
+        self.stream.node(node).line_number()
     }
 
     fn spend(&self) -> Result<(), SealManifestError> {

@@ -1,6 +1,7 @@
 //! Changing SealedSecrets in their manifest: new ciphertext, more values; every other byte stays.
 
 use std::cmp::Ordering;
+use std::collections::HashMap;
 use std::ops::Range;
 
 use selkie_text::yaml::{Kind, NodeId, Scalar, Stream};
@@ -9,8 +10,9 @@ use selkie_text::{
 };
 
 use super::canonical::natural;
-use super::pieces::{Piece, field};
+use super::pieces::Piece;
 use super::sealed::{ReadSealedError, SealedItem, SealedSecret, of_stream};
+use crate::manifest::SealManifestError;
 use crate::manifest::nodes::{Field, Reader};
 use crate::{
     Certificate, Fingerprint, OpenError, PrivateKeys, SealError, decode_value, encode_value,
@@ -88,7 +90,7 @@ pub fn replace_values<E: From<EditManifestError>>(
         let mut edits = Edits::new();
         for (at, secret) in sealed.iter_mut().enumerate() {
             secret.position = objects + at;
-            let mut changed = Vec::new();
+            let mut changed = HashMap::new();
             for item in secret.items() {
                 let Some(text) = new(secret, item)? else {
                     continue;
@@ -96,13 +98,10 @@ pub fn replace_values<E: From<EditManifestError>>(
                 if let Some(node) = item.node {
                     write(&parsed, &mut edits, node, &text)?;
                 }
-                changed.push((item.key().to_owned(), text));
+                changed.insert(item.key().to_owned(), text);
             }
             values += changed.len();
-            secret.replace(|key| {
-                let found = changed.iter().find(|(name, _)| name == key);
-                found.map(|(_, text)| text.clone())
-            });
+            secret.replace(|key| changed.get(key).cloned());
         }
         objects += sealed.len();
         pieces.push((
@@ -175,11 +174,38 @@ fn add(
     let fields = reader
         .fields(mapping, "the SealedSecret")
         .map_err(ReadSealedError::from)?;
+    let named = |name: &str| fields.iter().find(|field| field.name == name);
+    let is_filled = |field: &Field| stream.entries(field.value).next().is_some();
+    let mut below = by_name(additions);
+    // What is written deeper comes first: at the end of a file all of it goes to one place.
+    below.sort_by_key(|(name, _)| match named(name) {
+        Some(found) if is_filled(found) => 0,
+        Some(_) => 1,
+        None => 2,
+    });
+    for (name, additions) in &below {
+        match named(name) {
+            Some(found) if is_filled(found) => add(stream, edits, found.value, additions)?,
+            // Null or `{}`.
+            Some(found) => {
+                let is_empty = stream.node(found.value).kind == Kind::Mapping
+                    || matches!(stream.resolve(found.value), Ok(Scalar::Null));
+                if !is_empty {
+                    let line = stream.node(found.value).line_number();
+                    let path = (*name).to_owned();
+                    let error = SealManifestError::NotAMapping { line, path };
+                    return Err(ReadSealedError::from(error).into());
+                }
+                set_value(stream, edits, found.written, &made(additions), INDENT)?;
+            }
+            None => insert_entry(stream, edits, mapping, name, &made(additions), None, INDENT)?,
+        }
+    }
     for addition in additions.iter().filter(|addition| addition.path.is_empty()) {
         let mut entries: Vec<&(String, String)> = addition.entries.iter().collect();
         entries.sort_by(|(a, _), (b, _)| order(stream, a, b));
         for (key, text) in entries {
-            match fields.iter().find(|field| field.name == *key) {
+            match named(key) {
                 Some(field) => write(stream, edits, field.value, text)?,
                 None => {
                     let value = Value::Str(text.clone());
@@ -189,43 +215,26 @@ fn add(
             }
         }
     }
-    let mut names: Vec<&str> = additions
-        .iter()
-        .filter_map(|addition| addition.path.first().copied())
-        .collect();
-    names.dedup();
-    for name in names {
-        let below: Vec<Addition<'_>> = additions
-            .iter()
-            .filter(|addition| addition.path.first() == Some(&name))
-            .map(|addition| Addition {
-                path: &addition.path[1..],
-                entries: addition.entries,
-            })
-            .collect();
-        match field(&fields, name) {
-            Some(found) if stream.entries(found.value).next().is_some() => {
-                add(stream, edits, found.value, &below)?;
-            }
-            // Null or `{}`.
-            Some(found) => {
-                let is_empty = stream.node(found.value).kind == Kind::Mapping
-                    || matches!(stream.resolve(found.value), Ok(Scalar::Null));
-                if !is_empty {
-                    return Err(ReadSealedError::from(
-                        crate::manifest::SealManifestError::NotAMapping {
-                            line: stream.node(found.value).line_number(),
-                            path: name.to_owned(),
-                        },
-                    )
-                    .into());
-                }
-                set_value(stream, edits, found.written, &made(&below), INDENT)?;
-            }
-            None => insert_entry(stream, edits, mapping, name, &made(&below), None, INDENT)?,
+    Ok(())
+}
+
+/// The additions below each name that comes next in their paths.
+fn by_name<'a>(additions: &[Addition<'a>]) -> Vec<(&'static str, Vec<Addition<'a>>)> {
+    let mut found: Vec<(&'static str, Vec<Addition<'a>>)> = Vec::new();
+    for addition in additions {
+        let Some((name, path)) = addition.path.split_first() else {
+            continue;
+        };
+        let below = Addition {
+            path,
+            entries: addition.entries,
+        };
+        match found.iter_mut().find(|(known, _)| known == name) {
+            Some((_, list)) => list.push(below),
+            None => found.push((name, vec![below])),
         }
     }
-    Ok(())
+    found
 }
 
 /// The entry that a new one goes before, so that what is in order stays in order; `None` for the end.
@@ -256,21 +265,8 @@ fn made(additions: &[Addition<'_>]) -> Value {
             entries.extend(texts.map(|(key, text)| (key.clone(), Value::Str(text.clone()))));
         }
     }
-    let mut names: Vec<&str> = additions
-        .iter()
-        .filter_map(|addition| addition.path.first().copied())
-        .collect();
-    names.dedup();
-    for name in names {
-        let below: Vec<Addition<'_>> = additions
-            .iter()
-            .filter(|addition| addition.path.first() == Some(&name))
-            .map(|addition| Addition {
-                path: &addition.path[1..],
-                entries: addition.entries,
-            })
-            .collect();
-        entries.push((name.to_owned(), made(&below)));
+    for (name, additions) in by_name(additions) {
+        entries.push((name.to_owned(), made(&additions)));
     }
     Value::Map(entries)
 }
