@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use http::{Request, StatusCode};
 use k8s_openapi::api::core::v1::Service;
-use kube::client::Body;
+use kube::client::{AuthError, Body};
 use kube::{Api, Client};
 
 use crate::certificate_source::causes;
@@ -89,7 +89,7 @@ impl Controller {
         // The library's own retries go on for minutes, in silence.
         config.default_retry = false;
         let client =
-            Client::try_from(config).map_err(|error| ControllerProblem::Network(causes(&error)))?;
+            Client::try_from(config).map_err(|error| ControllerProblem::Network(told(&error)))?;
         let services: Api<Service> = Api::namespaced(client.clone(), namespace);
         let service = within(limit, services.get(name)).await;
         let service = service
@@ -177,10 +177,19 @@ fn reason(status: StatusCode, body: &[u8]) -> String {
     }
 }
 
-/// An error of the API server in its own words; another one with what caused it.
+/// An error of the API server in its own words; another one with what caused it, but never with
+/// what a login program printed: that may be a token.
 fn told(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
+        kube::Error::Auth(AuthError::AuthExecRun { cmd, out }) => {
+            let status = out.status;
+            format!("getting credentials: exec: executable {cmd} failed with {status}")
+        }
+        kube::Error::Auth(AuthError::AuthExecParse(_) | AuthError::ParseTokenKey(_)) => {
+            "getting credentials: exec: what the login program printed is no ExecCredential"
+                .to_owned()
+        }
         error => causes(error),
     }
 }

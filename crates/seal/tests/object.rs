@@ -9,7 +9,7 @@ use selkie_seal::object::{
     SealedSecret, merge_into, replace_values, reseal,
 };
 use selkie_seal::{Certificate, PrivateKey, PrivateKeys, PrivateKeysError, Scope};
-use selkie_secret::SecretString;
+use selkie_secret::SecretBytes;
 
 const KEY: &str = include_str!("vectors/key.pem");
 const OTHER_KEY: &str = include_str!("vectors/other-key.pem");
@@ -61,8 +61,8 @@ fn opened(secret: &SealedSecret, keys: &PrivateKeys) -> Vec<(String, Vec<u8>)> {
 fn no_templates(
     _: &str,
     _: &str,
-    _: &std::collections::BTreeMap<String, SecretString>,
-) -> Result<SecretString, String> {
+    _: &std::collections::BTreeMap<String, SecretBytes>,
+) -> Result<SecretBytes, String> {
     Err("no templates here".to_owned())
 }
 
@@ -291,8 +291,8 @@ fn templates_see_values_and_each_others_text_and_values_win() {
             &mut |key, text, context| {
                 let seen: Vec<&str> = context.keys().map(String::as_str).collect();
                 assert_eq!(seen, ["a", "empty", "port", "up", "url"]);
-                assert_eq!(context["a"].expose(), "abc");
-                Ok(SecretString::new(format!("<{key}={text}>")))
+                assert_eq!(context["a"].expose(), b"abc");
+                Ok(SecretBytes::new(format!("<{key}={text}>").into_bytes()))
             },
         )
         .unwrap();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use selkie_seal::PrivateKeys;
 use selkie_seal::object::SealedSecret;
-use selkie_secret::SecretString;
+use selkie_secret::{SecretBytes, SecretString};
 use zeroize::Zeroizing;
 
 use super::input::{self, Source};
@@ -55,8 +55,8 @@ impl Invocation {
 fn no_templates(
     _: &str,
     _: &str,
-    _: &BTreeMap<String, SecretString>,
-) -> Result<SecretString, String> {
+    _: &BTreeMap<String, SecretBytes>,
+) -> Result<SecretBytes, String> {
     Err(
         "spec.template.data cannot be rendered without a controller yet; take it out to recover \
          the values"

@@ -50,10 +50,10 @@ fn joined(refusals: &[Refusal]) -> String {
     lines.join("\n")
 }
 
-/// Renders the template of a key of `spec.template.data` with the texts it may use; the error says
+/// Renders the template of a key of `spec.template.data` with the values it may use; the error says
 /// what is wrong without a value.
 pub type Rendering<'a> =
-    dyn FnMut(&str, &str, &BTreeMap<String, SecretString>) -> Result<SecretString, String> + 'a;
+    dyn FnMut(&str, &str, &BTreeMap<String, SecretBytes>) -> Result<SecretBytes, String> + 'a;
 
 impl SealedSecret {
     /// Opens every value and renders the templates.
@@ -70,19 +70,17 @@ impl SealedSecret {
         if !self.template_data.is_empty() {
             let mut context = BTreeMap::new();
             for (key, value) in &values {
-                // Bytes that are no text: as Go shows them.
-                let text = String::from_utf8_lossy(value.expose()).into_owned();
-                context.insert(key.clone(), SecretString::new(text));
+                context.insert(key.clone(), value.duplicate());
             }
             for (key, text) in &self.template_data {
-                let text = SecretString::new(text.clone());
+                let text = SecretBytes::new(text.clone().into_bytes());
                 context.entry(key.clone()).or_insert(text);
             }
             let mut refusals = Vec::new();
             for (key, text) in &self.template_data {
                 match render(key, text, &context) {
                     Ok(rendered) if !values.contains_key(key) => {
-                        values.insert(key.clone(), rendered.into_bytes());
+                        values.insert(key.clone(), rendered);
                     }
                     Ok(_) => {}
                     Err(reason) => refuse(&mut refusals, reason, key),
