@@ -2,7 +2,7 @@
 //! (sealed-secrets.md 10, 12.9, 12.10).
 
 use http::StatusCode;
-use selkie_seal::object::{EditManifestError, SealedSecret, replace_values};
+use selkie_seal::object::{EditManifestError, OutputFormat, SealedSecret, replace_values};
 use serde_json::Value;
 
 use super::input::{self, Source};
@@ -29,7 +29,9 @@ impl Invocation {
             let sealed = SealedSecret::read(input::text(&input)?)
                 .map_err(|error| format!("cannot validate sealed secret: {error}"))?;
             for secret in &sealed {
-                let asked = controller.post("/v1/verify", &secret.to_json()).await;
+                let asked = controller
+                    .post("/v1/verify", &secret.print(OutputFormat::Json))
+                    .await;
                 asked.map_err(|problem| match problem {
                     ControllerProblem::Answer {
                         status: Some(StatusCode::CONFLICT),
@@ -52,7 +54,9 @@ impl Invocation {
             let mut sealed = SealedSecret::read(text)?;
             let mut answers = Vec::with_capacity(sealed.len());
             for secret in &sealed {
-                let asked = controller.post("/v1/rotate", &secret.to_json()).await;
+                let asked = controller
+                    .post("/v1/rotate", &secret.print(OutputFormat::Json))
+                    .await;
                 let answer = asked.map_err(|problem| match problem {
                     ControllerProblem::Answer {
                         status: Some(StatusCode::CONFLICT),

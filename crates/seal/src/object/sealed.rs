@@ -222,11 +222,6 @@ impl SealedSecret {
         self.node().print(format).as_str().to_owned()
     }
 
-    /// Writes it as JSON in one line, as it is posted to a controller.
-    pub fn to_json(&self) -> String {
-        self.print(OutputFormat::Json)
-    }
-
     fn node(&self) -> Node {
         let entry = |key: &str, value: Node| (key.to_owned(), value);
         let mut template = vec![entry("metadata", self.template.node())];
