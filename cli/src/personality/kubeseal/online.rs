@@ -66,6 +66,10 @@ impl Invocation {
                 })?;
                 answers.push(Answer::parse(&answer, secret)?);
             }
+            for (secret, answer) in sealed.iter_mut().zip(&answers) {
+                secret.replace(|key| answer.of(key));
+                refuse_broken(secret)?;
+            }
             let in_place = destination.is_in_place() && self.converts(text)?.is_none();
             if in_place {
                 let changed = replace_values::<EditManifestError>(text, |secret, item| {
@@ -75,9 +79,6 @@ impl Invocation {
                 read.replace(changed.text.as_bytes(), crate::file::Secrecy::Sealed)
                     .map_err(stop)?;
                 return Ok(None);
-            }
-            for (secret, answer) in sealed.iter_mut().zip(&answers) {
-                secret.replace(|key| answer.of(key));
             }
             Ok(Some(sealed))
         })?;
@@ -121,6 +122,23 @@ impl Invocation {
     fn block_on<T>(&self, future: impl Future<Output = Result<T, Stop>>) -> Result<T, Stop> {
         cluster::block_on(future).map_err(stop)?
     }
+}
+
+/// Refuses values that no controller could have meant: they would take the place of good ones.
+fn refuse_broken(secret: &SealedSecret) -> Result<(), Stop> {
+    let problems = secret.problems(None);
+    let is_of_value = |path: &str| path.starts_with("spec.encryptedData.");
+    let broken = problems
+        .iter()
+        .find(|problem| problem.is_fatal && is_of_value(&problem.path));
+    broken.map_or(Ok(()), |problem| {
+        Err(Stop(format!(
+            "cannot re-encrypt secret: in the controller's answer for {}, {}: {}",
+            secret.name(),
+            problem.path,
+            problem.what
+        )))
+    })
 }
 
 /// The new values of one SealedSecret.
