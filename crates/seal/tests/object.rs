@@ -553,3 +553,27 @@ fn ten_thousand_keys_are_read_changed_and_printed() {
         began.elapsed()
     );
 }
+
+#[test]
+fn aliases_that_multiply_are_refused() {
+    let mut bomb = String::from("x: &a0 [a, b, c, d, e, f, g, h, i, j]\n");
+    for level in 1..9 {
+        let of = level - 1;
+        let items = vec![format!("*a{of}"); 10].join(", ");
+        bomb.push_str(&format!("x{level}: &a{level} [{items}]\n"));
+    }
+    let of_metadata = format!(
+        "{bomb}kind: Secret\nmetadata: {{name: a, namespace: b, finalizers: *a8}}\nstringData: {{k: v}}\n"
+    );
+    let error = PlainSecret::read(&of_metadata).err().unwrap();
+    assert!(error.to_string().contains("aliases"), "{error}");
+    let of_list = format!(
+        "kind: List\nitems:\n- &s {{kind: Secret, metadata: {{name: a}}}}\n{}",
+        "- *s\n".repeat(10)
+    );
+    let error = PlainSecret::read(&of_list).err().unwrap();
+    assert!(
+        matches!(error, SealManifestError::TooLarge { .. }),
+        "{error}"
+    );
+}

@@ -344,7 +344,8 @@ impl<'a, 's> Reader<'a, 's> {
         self.stream.node(node).line_number()
     }
 
-    fn spend(&self) -> Result<(), SealManifestError> {
+    /// Counts a node that is copied, so that aliases do not multiply without end.
+    pub(crate) fn spend(&self) -> Result<(), SealManifestError> {
         let left = self.budget.get().checked_sub(1);
         self.budget
             .set(left.ok_or(SealManifestError::TooLarge { line: self.line })?);

@@ -176,6 +176,7 @@ pub(crate) fn node(
     path: &str,
     depth: usize,
 ) -> Result<Node, SealManifestError> {
+    reader.spend()?;
     let id = reader.stream.target(id);
     let found = reader.stream.node(id);
     if depth > MAX_DEPTH {

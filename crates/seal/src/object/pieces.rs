@@ -104,9 +104,9 @@ fn add(
     depth: usize,
     found: &mut Vec<Object>,
 ) -> Result<(), SealManifestError> {
-    let root = stream.target(root);
-    let line = stream.line_column(stream.node(root).span.start).0;
-    if depth > MAX_DEPTH {
+    let line = stream.node(root).line_number();
+    // Items that are aliases could multiply without end.
+    if depth > MAX_DEPTH || stream.node(root).target.is_some() {
         return Err(SealManifestError::TooLarge { line });
     }
     let reader = Reader::new(stream, line);
