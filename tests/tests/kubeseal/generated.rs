@@ -72,7 +72,8 @@ impl Case {
                     .map(|_| {
                         let text = match field {
                             "labels" => word(&mut random, 0, 15),
-                            _ => text(&mut random),
+                            // The original writes it raw in YAML, which reads back as a break.
+                            _ => text(&mut random).replace('\u{2028}', "-"),
                         };
                         (word(&mut random, 1, 15), json!(text))
                     })

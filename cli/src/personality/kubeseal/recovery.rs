@@ -1,10 +1,14 @@
 //! Opening SealedSecrets without a cluster (sealed-secrets.md 12.8).
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use selkie_seal::PrivateKeys;
 use selkie_seal::object::SealedSecret;
 use selkie_secret::{SecretBytes, SecretString};
+use selkie_template::{Data, Env, Functions, Limits, Template};
 use zeroize::Zeroizing;
 
 use super::input::{self, Source};
@@ -34,7 +38,7 @@ impl Invocation {
             let mut unsealer = keys.unsealer(&label, last);
             let clear =
                 secret
-                    .open(&mut unsealer, &mut no_templates)
+                    .open(&mut unsealer, &mut render)
                     .map_err(|error| match sealed.len() {
                         1 => error.to_string(),
                         _ => format!("line {}: {}: {error}", secret.line(), secret.name()),
@@ -51,15 +55,32 @@ impl Invocation {
     }
 }
 
-/// Says that the templates of `spec.template.data` are for the controller to render.
-fn no_templates(
-    _: &str,
-    _: &str,
-    _: &BTreeMap<String, SecretBytes>,
+/// Renders a template of `spec.template.data` as the controller does.
+fn render(
+    key: &str,
+    text: &str,
+    values: &BTreeMap<String, SecretBytes>,
 ) -> Result<SecretBytes, String> {
-    Err(
-        "spec.template.data cannot be rendered without a controller yet; take it out to recover \
-         the values"
-            .to_owned(),
-    )
+    let limits = Limits::default();
+    let template = Template::parse(key, text, Functions::sealed_secrets(), &limits)
+        .map_err(|error| error.to_string())?;
+    let began = Instant::now();
+    let mut no_random = false;
+    let rendered = template.render(
+        &Data::texts(values),
+        &mut Env {
+            now: &Timestamp::now,
+            expired: &|| began.elapsed() > LONGEST,
+            random: &mut |bytes| no_random |= getrandom::fill(bytes).is_err(),
+            local: TimeZone::system(),
+            zones: jiff::tz::db().clone(),
+        },
+    );
+    match no_random {
+        true => Err("the operating system gave no random bytes".to_owned()),
+        false => rendered.map_err(|error| error.to_string()),
+    }
 }
+
+/// For one template.
+const LONGEST: Duration = Duration::from_secs(10);
