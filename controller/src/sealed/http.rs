@@ -238,7 +238,8 @@ fn verified(text: &str, loaded: &Arc<Loaded>, accept_deprecated: bool) -> Respon
     let Some([object]) = objects.as_deref() else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
-    let Ok(object) = serde_json::from_str::<selkie_api::SealedSecret>(&object.to_json()) else {
+    let json = object.print(OutputFormat::Json);
+    let Ok(object) = serde_json::from_str::<selkie_api::SealedSecret>(&json) else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
     let mut opening = Opening::new(Arc::new(object), loaded.clone(), None, accept_deprecated);
