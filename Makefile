@@ -3,7 +3,9 @@
 # Everything that is built or installed goes here, outside of the clone.
 SELKIE_CACHE ?= $(HOME)/.cache/selkie
 CARGO_TARGET_DIR ?= $(SELKIE_CACHE)/target
-export SELKIE_CACHE CARGO_TARGET_DIR
+# One build serves clone after clone: what incremental compilation keeps would be 10 GB beside it.
+CARGO_INCREMENTAL ?= 0
+export SELKIE_CACHE CARGO_TARGET_DIR CARGO_INCREMENTAL
 
 # The suites run the programs that were just built, not others that cargo would build for them.
 programs := $(CARGO_TARGET_DIR)/debug
