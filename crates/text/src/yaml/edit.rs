@@ -81,9 +81,22 @@ pub(crate) fn set_scalar(
         Style::SingleQuoted if quote::single_quotes_allowed(text) => quote::single_quoted(text),
         Style::SingleQuoted | Style::DoubleQuoted => quote::double_quoted(text),
         _ if quote::reads_back_plain(text, place, tagged) => text.to_owned(),
-        _ => quote::canonical(text, place == Place::Flow),
+        _ => {
+            drop_tabs_behind(stream, edits, node.span.end);
+            quote::canonical(text, place == Place::Flow)
+        }
     };
     edits.replace(node.span.clone(), set_apart(node, written));
+}
+
+/// Takes the tabs out of the blank lines behind a plain scalar, which alone may have them there.
+fn drop_tabs_behind(stream: &Stream<'_>, edits: &mut Edits, end: usize) {
+    let rest = &stream.source[end..];
+    let blank = rest.len() - rest.trim_start_matches([' ', '\t', '\n', '\r']).len();
+    let line = rest[..blank].find(['\n', '\r']).unwrap_or(blank);
+    for (at, _) in rest[line..blank].match_indices('\t') {
+        edits.delete(end + line + at..end + line + at + 1);
+    }
 }
 
 /// Puts plain text (a number, a boolean, null) in place of a scalar, quotes and block header
