@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use Comes::{AsItIs, Away, Error, To};
+use Comes::{Away, Error, To};
 
 /// What a value of the stock chart comes to.
 pub(crate) enum Comes {
@@ -12,8 +12,6 @@ pub(crate) enum Comes {
     Away(&'static str),
     /// An error that says this.
     Error(&'static str),
-    /// Nothing, since it is so in any case.
-    AsItIs,
 }
 
 /// Every key of the stock values file with a value that is not its default.
@@ -40,22 +38,22 @@ pub(crate) fn stock_keys() -> Vec<(&'static str, Value, Comes)> {
         ("createController", json!(false), Away("--serve=sealed")),
         ("secretName", json!("canary"), To("--key-prefix=canary")),
         ("updateStatus", json!(false), To("--update-status=false")),
-        ("skipRecreate", json!(true), Error("skipRecreate is set")),
+        ("skipRecreate", json!(true), To("--skip-recreate=true")),
         ("keyrenewperiod", json!("0"), To("--key-renew-period=0")),
         ("keyttl", json!("47h"), To("--key-ttl=47h")),
-        ("keycutofftime", json!("Mon, 14 Oct 2024 21:45:30 +0200"), Error("keycutofftime is set")),
-        ("rateLimit", json!(3), Error("rateLimit is set")),
-        ("rateLimitBurst", json!("3"), Error("rateLimitBurst is set")),
+        ("keycutofftime", json!("Mon, 14 Oct 2024 21:45:30 +0200"), To("--key-cutoff-time=Mon, 14 Oct 2024 21:45:30 +0200")),
+        ("rateLimit", json!(3), To("--rate-limit=3")),
+        ("rateLimitBurst", json!("3"), To("--rate-limit-burst=3")),
         ("additionalNamespaces", json!(["canary", "b"]), To("--additional-namespaces=canary,b")),
-        ("privateKeyAnnotations", map(), Error("privateKeyAnnotations is set")),
-        ("privateKeyLabels", map(), Error("privateKeyLabels is set")),
-        ("logInfoStdout", json!(true), AsItIs),
+        ("privateKeyAnnotations", map(), To("--privatekey-annotations=canary=c")),
+        ("privateKeyLabels", json!({ "a": "b", "canary": "c" }), To("--privatekey-labels=a=b,canary=c")),
+        ("logInfoStdout", json!(true), To("--log-info-stdout=true")),
         ("logLevel", json!("ERROR"), To("--log-level=ERROR")),
         ("logFormat", json!("text"), To("--log-format=text")),
-        ("maxRetries", json!(3), Error("maxRetries is set")),
-        ("watchForSecrets", json!(true), AsItIs),
-        ("kubeClientQPS", json!(-1), Error("kubeClientQPS is set")),
-        ("kubeClientBurst", json!(3), Error("kubeClientBurst is set")),
+        ("maxRetries", json!(3), To("--max-unseal-retries=3")),
+        ("watchForSecrets", json!(true), To("--watch-for-secrets=true")),
+        ("kubeClientQPS", json!(-1.5), To("--kubeclient-qps=-1.5")),
+        ("kubeClientBurst", json!(3), To("--kubeclient-burst=3")),
         ("command", json!(["canary"]), To("- canary")),
         ("args", json!(["--canary={{ .Release.Name }}"]), To("- --canary=sealed-secrets")),
         ("livenessProbe.enabled", json!(false), Away("path: /healthz")),

@@ -9,7 +9,7 @@ use compat::selkie::binary;
 use serde_json::{Value, json};
 
 use crate::harness::*;
-use crate::stock_keys::Comes::{AsItIs, Away, Error, To};
+use crate::stock_keys::Comes::{Away, Error, To};
 use crate::stock_keys::stock_keys;
 
 #[test]
@@ -70,15 +70,10 @@ fn every_key_of_the_stock_chart_is_carried_out_or_refused() -> Result<()> {
             Ok(lines.fold(String::new(), |text, line| text + line + "\n"))
         };
         let (before, after) = (render(&before)?, render(&after)?);
-        let (had, has) = match comes {
-            To(text) | Away(text) => (before.contains(text), after.contains(text)),
-            AsItIs | Error(_) => (false, before == after),
-        };
-        let expected = match comes {
-            Away(_) => (true, false),
-            To(_) | AsItIs | Error(_) => (false, true),
-        };
-        if (had, has) != expected {
+        let (To(text) | Away(text) | Error(text)) = comes;
+        let expected = matches!(comes, Away(_));
+        let (had, has) = (before.contains(text), after.contains(text));
+        if (had, has) != (expected, !expected) {
             wrong.push(*path);
         }
     }
@@ -107,6 +102,7 @@ fn what_is_no_key_is_an_error() -> Result<()> {
     }
     for (path, value) in [
         ("keySize", json!(1024)),
+        ("rateLimit", json!(0)),
         ("secretName", json!("Upper")),
         ("logLevel", json!("loud")),
         ("service.type", json!("Canary")),
@@ -134,6 +130,10 @@ fn what_would_not_work_is_an_error() -> Result<()> {
         (
             json!({ "external": { "replicaCount": 3, "leaderElect": false } }),
             "external.replicaCount is 3",
+        ),
+        (
+            json!({ "privateKeyLabels": { "a": "b,c=d" } }),
+            "privateKeyLabels.a has to be a text without a comma",
         ),
         (
             json!({ "networkPolicy": { "egress": { "enabled": true } } }),
@@ -240,6 +240,10 @@ fn the_arguments_are_the_programs() -> Result<()> {
         json!({ "keyrenewperiod": 0, "keyttl": "8760h00m00s", "keySize": 2048, "updateStatus": false, "leaderElect": false,
             "additionalNamespaces": ["a", "b"], "logLevel": "ERROR", "logFormat": "json", "secretName": "prefix",
             "containerPorts": { "http": "80", "metrics": 81 } }),
+        json!({ "keycutofftime": "Mon, 14 Oct 2024 21:45:30 +0200", "privateKeyAnnotations": { "a.b/c": "d" },
+            "privateKeyLabels": { "a": "b", "c": "d" }, "watchForSecrets": true, "skipRecreate": true, "maxRetries": 0, "rateLimit": 3,
+            "rateLimitBurst": "0", "kubeClientQPS": -1, "kubeClientBurst": 20, "logInfoStdout": true,
+            "extraArgs": ["--key-order-priority=SecretCreationTimestamp"] }),
         json!({ "rbac": { "namespacedRoles": true } }),
     ] {
         let objects = usual().objects(&values)?;

@@ -8,20 +8,11 @@ What cannot be carried out is an error that names the key, before anything is in
 {{- if contains "sealed-secrets-controller" .Values.image.repository -}}
 {{- fail (printf "\n\nimage.repository is %s, the image of Sealed Secrets, which does not know this chart's arguments. Name the image of Selkie (deploy/Containerfile builds it).\n" .Values.image.repository) -}}
 {{- end -}}
-{{- $todo := dict
-  "keycutofftime" "a key that is older than a date is not renewed by it"
-  "rateLimit" "/v1/verify is not served"
-  "rateLimitBurst" "/v1/verify is not served"
-  "privateKeyAnnotations" "key Secrets get no annotations"
-  "privateKeyLabels" "key Secrets get no labels but their own"
-  "maxRetries" "a failed object is tried again when something changed, not a number of times"
-  "kubeClientQPS" "requests are not limited on this side"
-  "kubeClientBurst" "requests are not limited on this side"
-  "skipRecreate" "a deleted Secret is always made again" -}}
-{{- range $key, $why := $todo -}}
-{{- $value := index $.Values $key -}}
-{{- if and $value (ne (toString $value) "") -}}
-{{- fail (printf "\n\n%s is set, and the controller does not carry it out yet: %s. Take it out of your values.\n" $key $why) -}}
+{{- range $key := list "privateKeyAnnotations" "privateKeyLabels" -}}
+{{- range $name, $value := index $.Values $key -}}
+{{- if or (not (kindIs "string" $value)) (contains "," $value) -}}
+{{- fail (printf "\n\n%s.%s has to be a text without a comma.\n" $key $name) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- if .Values.rbac.pspEnabled -}}

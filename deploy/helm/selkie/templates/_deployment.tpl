@@ -156,4 +156,7 @@ spec:
 {{- end }}
 - --listen-addr=:{{ $.Values.containerPorts.http | default 8080 }}
 - --listen-metrics-addr=:{{ $.Values.containerPorts.metrics | default 8081 }}
+{{- range .values.extraArgs }}
+- {{ tpl . $ | quote }}
+{{- end }}
 {{- end -}}
