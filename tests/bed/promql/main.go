@@ -16,6 +16,8 @@ import (
 type selector struct {
 	Metric string   `json:"metric"`
 	Labels []string `json:"labels"`
+	// The labels that have to have one value.
+	Equal map[string]string `json:"equal"`
 }
 
 type answer struct {
@@ -53,7 +55,7 @@ func read(expression string) answer {
 		case *parser.AggregateExpr:
 			result.Groups = append(result.Groups, node.Grouping...)
 		case *parser.VectorSelector:
-			found := selector{Metric: node.Name, Labels: []string{}}
+			found := selector{Metric: node.Name, Labels: []string{}, Equal: map[string]string{}}
 			for _, matcher := range node.LabelMatchers {
 				if matcher.Name == labels.MetricName {
 					found.Metric = matcher.Value

@@ -36,7 +36,7 @@ pub(crate) fn every_query_is_answered(sealed: &str, external: &str) -> Result<()
     Ok(())
 }
 
-fn answered(parsed: &Value, shown: &BTreeMap<String, BTreeSet<String>>) -> Result<()> {
+fn answered(parsed: &Value, shown: &Series) -> Result<()> {
     ensure!(parsed["error"].is_null(), "{}", parsed["error"]);
     let words = |value: &Value| -> Vec<String> {
         let list = value.as_array().into_iter().flatten();
@@ -49,12 +49,16 @@ fn answered(parsed: &Value, shown: &BTreeMap<String, BTreeSet<String>>) -> Resul
             .get(metric)
             .with_context(|| format!("{metric} is not shown; there are {:?}", shown.keys()))?;
         for label in words(&selector["labels"]) {
-            ensure!(
-                has.contains(&label),
-                "{metric} has no label {label}, but {has:?}"
-            );
+            let values = has.get(&label);
+            let values = values.with_context(|| format!("{metric} has no label {label}"))?;
+            if let Some(value) = selector["equal"][&label].as_str() {
+                ensure!(
+                    values.contains(value),
+                    "{metric} has no {label}={value}, but {values:?}"
+                );
+            }
         }
-        labels.extend(has.clone());
+        labels.extend(has.keys().cloned());
     }
     for group in words(&parsed["groups"]) {
         ensure!(labels.contains(&group), "nothing has the label {group}");
@@ -102,19 +106,24 @@ fn queries(file: &str) -> Result<Vec<String>> {
     Ok(found.into_iter().map(fill).collect())
 }
 
-/// The metrics of an OpenMetrics text, each with its labels.
-fn series(text: &str) -> BTreeMap<String, BTreeSet<String>> {
-    let mut all = BTreeMap::<String, BTreeSet<String>>::new();
+/// Metrics, their labels, and the values of these.
+type Series = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;
+
+/// Reads an OpenMetrics text.
+fn series(text: &str) -> Series {
+    let mut all = Series::new();
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let name: String = line.chars().take_while(|it| !"{ ".contains(*it)).collect();
         let labels = all.entry(name).or_default();
-        let Some((_, rest)) = line.split_once('{') else {
-            continue;
-        };
-        // Values hold no `="`: they are names of objects.
-        for part in rest.split("=\"").take(rest.matches("=\"").count()) {
-            let label = part.rsplit([',', '{', '"']).next().unwrap_or_default();
-            labels.insert(label.to_owned());
+        // Values hold no quotes: they are names of objects.
+        let pieces: Vec<_> = line.split('"').collect();
+        for pair in pieces.chunks_exact(2) {
+            let label = pair[0].trim_start_matches(|it| it != '{' && it != ',');
+            let label = label.trim_start_matches(['{', ',']).trim_end_matches('=');
+            labels
+                .entry(label.to_owned())
+                .or_default()
+                .insert(pair[1].to_owned());
         }
     }
     all
@@ -122,7 +131,12 @@ fn series(text: &str) -> BTreeMap<String, BTreeSet<String>> {
 
 #[test]
 fn series_are_read() {
-    let shown = series("# HELP x\na_total 1\nb{x=\"1\",yz=\"a,b\"} 2\n");
-    assert_eq!(shown["b"], ["x", "yz"].map(str::to_owned).into());
+    let shown = series("# HELP x\na_total 1\nb{x=\"1\",yz=\"a,b\"} 2\nb{x=\"2\"} 2\n");
+    let b: Vec<_> = shown["b"]
+        .iter()
+        .map(|(label, values)| (&**label, values.len()))
+        .collect();
+    assert_eq!(b, [("x", 2), ("yz", 1)]);
+    assert!(shown["b"]["yz"].contains("a,b"));
     assert!(shown["a_total"].is_empty());
 }
