@@ -85,6 +85,8 @@ pub enum FailureKind {
     Unmanaged,
     /// The Secret cannot be written.
     Update,
+    /// Somebody else changed the Secret, and it is not put right.
+    Drift,
 }
 
 impl FailureKind {
@@ -93,6 +95,17 @@ impl FailureKind {
         match self {
             Self::Unseal => "ErrUnsealFailed",
             Self::Unmanaged | Self::Update => "ErrUpdateFailed",
+            Self::Drift => "Drifted",
+        }
+    }
+
+    /// Reason of the condition, which upstream leaves out.
+    pub fn condition_reason(self) -> &'static str {
+        match self {
+            Self::Unseal => "UnsealFailed",
+            Self::Unmanaged => "Unmanaged",
+            Self::Update => "UpdateFailed",
+            Self::Drift => "Drifted",
         }
     }
 
@@ -102,6 +115,7 @@ impl FailureKind {
             Self::Unseal => "unseal",
             Self::Unmanaged => "unmanaged",
             Self::Update => "update",
+            Self::Drift => "drift",
         }
     }
 }
@@ -243,16 +257,21 @@ pub fn report(
 }
 
 /// Returns the status to write, or `None` when the present one says it already
-/// (sealed-secrets.md 7.4; a new message alone is written, too, which upstream does not).
+/// (sealed-secrets.md 7.4; a new message alone is written, too, which upstream does not). The reason alone is no cause to
+/// write: upstream's conditions have none, and are taken over as they are.
 fn status(
     generation: Option<i64>,
     present: Option<&SealedSecretStatus>,
     outcome: &Outcome,
     now: Timestamp,
 ) -> Option<SealedSecretStatus> {
-    let (value, message) = match outcome {
-        Outcome::Synced => ("True", None),
-        Outcome::Failed(failure) => ("False", Some(failure.status.clone())),
+    let (value, reason, message) = match outcome {
+        Outcome::Synced => ("True", "Unsealed", None),
+        Outcome::Failed(failure) => (
+            "False",
+            failure.kind.condition_reason(),
+            Some(failure.status.clone()),
+        ),
     };
     let conditions = present
         .map(|status| status.conditions.as_slice())
@@ -275,7 +294,7 @@ fn status(
         status: value.to_owned(),
         last_update_time: Some(Time(now)),
         last_transition_time: Some(since.unwrap_or(Time(now))),
-        reason: None,
+        reason: Some(reason.to_owned()),
         message,
     };
     // Printer columns read index 0, so `Synced` comes first.

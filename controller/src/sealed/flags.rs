@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::{
     Settings,
+    drift::Drift,
     http::HttpSettings,
     keys::{KeyOrder, KeySettings},
 };
@@ -188,6 +189,11 @@ pub struct SealedFlags {
     )]
     allow_privileged_secrets: bool,
 
+    /// What is done when somebody else changes a Secret: put it right, say so in the condition, or nothing. Default: what was
+    /// made here is put right, what was adopted is reported. The annotation selkie/drift of a SealedSecret goes ahead.
+    #[arg(long, value_enum, value_name = "POLICY", env = "SEALED_SECRETS_DRIFT")]
+    drift: Option<Drift>,
+
     /// Requests of the API server in a second; zero or less is no limit, which is the default.
     #[arg(
         long,
@@ -263,6 +269,7 @@ impl SealedFlags {
             skip_recreate: self.skip_recreate,
             quick_retries: self.max_unseal_retries,
             allow_privileged: self.allow_privileged_secrets,
+            drift: self.drift,
             api_rate: Rate::new(self.kubeclient_qps, self.kubeclient_burst),
             http: HttpSettings {
                 verify_rate: Rate::new(self.rate_limit.into(), self.rate_limit_burst + 1),

@@ -1,12 +1,13 @@
 //! Metrics under upstream's names (sealed-secrets.md 9.5).
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
 };
 use selkie_api::SealedSecret;
+use selkie_seal::Fingerprint;
 
 use super::decide::{Outcome, SYNCED};
 use crate::support::{metrics::Metrics, view::ObjectKey};
@@ -26,6 +27,8 @@ struct Families {
     errors: Family<ErrorLabels, Counter>,
     conditions: Family<ConditionLabels, Gauge>,
     keys: Family<KeyLabels, Gauge>,
+    usage: Family<UsageLabels, Gauge>,
+    private_operations: Counter,
     http_requests: Family<HttpLabels, Counter>,
     http_durations: Family<HttpDurationLabels, Histogram, fn() -> Histogram>,
 }
@@ -64,6 +67,11 @@ struct KeyLabels {
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct UsageLabels {
+    key: String,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct BuildLabels {
     revision: &'static str,
 }
@@ -89,6 +97,8 @@ impl SealedMetrics {
             errors: Family::default(),
             conditions: Family::default(),
             keys: Family::default(),
+            usage: Family::default(),
+            private_operations: Counter::default(),
             http_requests: Family::default(),
             http_durations: Family::new_with_constructor(|| Histogram::new(DURATIONS)),
         };
@@ -117,6 +127,16 @@ impl SealedMetrics {
                 "sealing_keys",
                 "Sealing keys in the controller's namespace, by state",
                 families.keys.clone(),
+            );
+            registry.register(
+                "sealing_key_values",
+                "Values of SealedSecrets in this cluster that a key opens, by the key's fingerprint",
+                families.usage.clone(),
+            );
+            registry.register(
+                "opened_values",
+                "Values that were decrypted; what is known to be in order is not",
+                families.private_operations.clone(),
             );
             registry.register(
                 "http_requests",
@@ -191,6 +211,21 @@ impl SealedMetrics {
             let gauge = self.0.keys.get_or_create(&KeyLabels { state });
             gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
         }
+    }
+
+    /// Shows how many values each key opens.
+    pub fn usage(&self, usage: &BTreeMap<Fingerprint, u64>) {
+        self.0.usage.clear();
+        for (key, count) in usage {
+            let key = key.to_string();
+            let gauge = self.0.usage.get_or_create(&UsageLabels { key });
+            gauge.set(i64::try_from(*count).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// Counts values that were decrypted.
+    pub fn opened(&self, values: u64) {
+        self.0.private_operations.inc_by(values);
     }
 
     /// Counts a request of the HTTP API.

@@ -2,6 +2,8 @@
 
 pub mod apply;
 pub mod decide;
+pub mod digests;
+pub mod drift;
 pub mod flags;
 pub mod http;
 pub mod key_secret;
@@ -9,11 +11,12 @@ pub mod keys;
 pub mod metrics;
 pub mod observe;
 mod pass;
+pub mod records;
 pub mod trust;
 pub mod unseal;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, PoisonError},
     thread::available_parallelism,
 };
@@ -23,11 +26,12 @@ use selkie_api::SealedSecret;
 use tokio::sync::{Semaphore, watch};
 
 use self::{
+    drift::Drift,
     http::HttpSettings,
     keys::{KeySettings, Keys},
     metrics::SealedMetrics,
-    observe::Digests,
     pass::{Memory, Passes},
+    records::Records,
 };
 use crate::support::{
     bucket::Rate,
@@ -59,6 +63,8 @@ pub struct Settings {
     pub quick_retries: u32,
     /// Whether Secrets with the label of keys or of a token type are made.
     pub allow_privileged: bool,
+    /// What is done when somebody else changes a Secret; `None` depends on who made it.
+    pub drift: Option<Drift>,
     /// Rate of the client of the API server; `None` is no limit.
     pub api_rate: Option<Rate>,
     /// How the HTTP API is served.
@@ -80,6 +86,7 @@ pub async fn run(
     let list_gate = context.health.gate("the list of SealedSecrets");
     let sealed = View::<SealedSecret>::new();
     let queue = Queue::new();
+    let records = Records::default();
     let passes = Passes {
         context: &context,
         settings: &settings,
@@ -89,7 +96,7 @@ pub async fn run(
         queue: &queue,
         memory: Mutex::new(HashMap::new()),
         cpu: Semaphore::new(available_parallelism().map_or(2, Into::into)),
-        digests: Digests::default(),
+        records: &records,
     };
     let makes_keys = leading.clone();
     tokio::join!(
@@ -117,14 +124,25 @@ pub async fn run(
                     .subscribe()
                     .wait_for(|loaded| !loaded.ring.is_empty())
                     .await;
+                records.load(&context).await;
             };
             if context.shutdown.or(ready).await.is_some() {
-                queue
-                    .run(WORKERS, &context.shutdown, |key| passes.run(key))
-                    .await;
+                records.retain(&uids(&sealed));
+                tokio::join!(
+                    queue.run(WORKERS, &context.shutdown, |key| passes.run(key)),
+                    records.run(&context, &metrics),
+                );
             }
         },
     );
+}
+
+fn uids(sealed: &View<SealedSecret>) -> BTreeSet<String> {
+    let keys = sealed.filter(|_, _| true).into_iter();
+    let objects = keys.filter_map(|key| sealed.get(&key.namespace, &key.name));
+    objects
+        .filter_map(|object| object.metadata.uid.clone())
+        .collect()
 }
 
 /// Puts into the queue what a change concerns.
@@ -144,7 +162,7 @@ async fn enqueue(
             memory.keys().cloned().collect()
         };
         for key in sealed.filter(|_, _| true).into_iter().chain(remembered) {
-            queue.add(key);
+            queue.add_to_backlog(key);
         }
     };
     all();

@@ -1,9 +1,6 @@
 //! Reads what a decision stands on, and no more than has changed since the last one.
 
-use std::{
-    hash::{BuildHasher, Hash, Hasher, RandomState},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use kube::{Api, Resource};
 use selkie_api::SealedSecret;
@@ -12,29 +9,51 @@ use tokio::sync::Semaphore;
 
 use super::{
     decide::{Failure, FailureKind, Outcome},
+    digests::{Digest, Digests},
+    drift,
     keys::Loaded,
+    records::Record,
     unseal::{Opened, Opening, UnsealError, label, unsupported},
 };
 use crate::support::{secret_object::SecretObject, secret_watch::SecretMeta};
 
-/// Everything on our side that decides how a pass ends.
+/// Everything on our side that decides how a pass ends, but for the keys.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Inputs {
     uid: Option<String>,
     generation: Option<i64>,
     label: Label,
-    keys: u64,
+    drift: Option<String>,
 }
 
 impl Inputs {
     /// Takes the inputs of a pass.
-    pub fn of(sealed: &SealedSecret, keys: &Loaded) -> Self {
+    pub fn of(sealed: &SealedSecret) -> Self {
         Self {
             uid: sealed.meta().uid.clone(),
             generation: sealed.meta().generation,
-            // Annotations do not raise the generation, but the scope is in them.
+            // Annotations do not raise the generation, but the scope and the policy are in them.
             label: label(sealed.meta()),
-            keys: keys.version,
+            drift: drift::word(sealed).map(str::to_owned),
+        }
+    }
+}
+
+/// What of the keys an outcome stands on.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum StandsOn {
+    /// On all of them: with another one it may open.
+    Ring(u64),
+    /// On these: what they opened stays open with others beside them.
+    Keys(BTreeMap<Fingerprint, u32>),
+}
+
+impl StandsOn {
+    /// Returns whether the outcome is still the same with these keys.
+    pub fn holds(&self, keys: &Loaded) -> bool {
+        match self {
+            Self::Ring(version) => *version == keys.version,
+            Self::Keys(used) => used.keys().all(|key| keys.ring.get(*key).is_some()),
         }
     }
 }
@@ -70,18 +89,24 @@ impl Seen {
 pub struct Settled {
     /// What it stood on.
     pub inputs: Inputs,
+    /// And which keys.
+    pub stands_on: StandsOn,
     /// How it ended.
     pub outcome: Outcome,
     /// The Secret that it ended with.
     pub secret: Option<Seen>,
-    /// Digest of what it found in order there; see [`Digests`].
-    pub digest: Option<u64>,
+    /// Digest of what it found in order there.
+    pub digest: Option<Digest>,
 }
 
 /// What was read.
 pub enum Observation {
     /// Nothing changed since that pass; if the Secret was looked at, this is the look.
     Unchanged(Option<Seen>),
+    /// It is as it was when it was found in order, by this process or an earlier one.
+    AsRecorded(Box<SecretObject>),
+    /// Somebody keeps changing the Secret, and has done so again.
+    StillFought(Box<SecretObject>),
     /// Something did.
     Changed {
         /// The Secret, if there is one.
@@ -95,17 +120,18 @@ pub enum Observation {
 ///
 /// `view` is what the watch knows of its Secret. Without a change nothing is read; after a change of
 /// the Secret alone it is read, and the values are decrypted only if more than foreign labels or
-/// annotations changed.
+/// annotations changed. After a restart `record` says what was in order before.
 pub async fn observe(
     reader: &Reader<'_>,
     sealed: &Arc<SealedSecret>,
     keys: &Arc<Loaded>,
     view: Option<&SecretMeta>,
     last: Option<&Settled>,
+    record: Option<&Record>,
     first_key: Option<Fingerprint>,
 ) -> Result<Observation, kube::Error> {
-    let inputs = Inputs::of(sealed, keys);
-    let last = last.filter(|last| last.inputs == inputs);
+    let inputs = Inputs::of(sealed);
+    let last = last.filter(|last| last.inputs == inputs && last.stands_on.holds(keys));
     if let Some(last) = last
         && (last.outcome.depends_on_inputs_only() || last.secret == view.map(Seen::of_meta))
     {
@@ -114,12 +140,26 @@ pub async fn observe(
     let name = sealed.meta().name.as_deref().unwrap_or_default();
     let live = reader.secrets.get_opt(name).await?;
     if let (Some(last), Some(live)) = (last, &live) {
+        let digest = || Some(reader.digests.secret(sealed, live));
         let same = Some(Seen::of(live)) == last.secret
-            || (last.digest.is_some() && last.digest == Some(reader.digests.of(sealed, live)));
+            || (last.digest.is_some() && last.digest == digest());
         if same {
             return Ok(Observation::Unchanged(Some(Seen::of(live))));
         }
     }
+    let live = match (record, live) {
+        (Some(record), Some(live))
+            if record.source == reader.source
+                && StandsOn::Keys(record.used.clone()).holds(keys)
+                && record.secret == reader.digests.secret(sealed, &live) =>
+        {
+            return Ok(Observation::AsRecorded(Box::new(live)));
+        }
+        (_, Some(live)) if last.is_some() && reader.stopped => {
+            return Ok(Observation::StillFought(Box::new(live)));
+        }
+        (_, live) => live,
+    };
     let opened = open(reader, sealed, keys, first_key).await;
     Ok(Observation::Changed {
         live: live.map(Box::new),
@@ -133,52 +173,14 @@ pub struct Reader<'a> {
     pub secrets: Api<SecretObject>,
     /// Limits how many threads decrypt.
     pub cpu: &'a Semaphore,
-    /// Digests of this process.
+    /// Makes digests.
     pub digests: &'a Digests,
+    /// Digest of the SealedSecret.
+    pub source: Digest,
+    /// Whether a Secret that others keep changing is left alone.
+    pub stopped: bool,
     /// Whether the deprecated form is opened.
     pub accept_deprecated: bool,
-}
-
-/// Keyed digests of the parts of a Secret that we answer for: values, type, owners, and the labels
-/// and annotations of the template. They tell a foreign label from a drift without decrypting.
-#[derive(Debug, Default)]
-pub struct Digests(RandomState);
-
-impl Digests {
-    /// Returns the digest of `secret`; comparable within this process only.
-    pub fn of(&self, sealed: &SealedSecret, secret: &SecretObject) -> u64 {
-        let mut hasher = self.0.build_hasher();
-        for (key, value) in &secret.data.0 {
-            (key, value.expose()).hash(&mut hasher);
-        }
-        let meta = &secret.metadata;
-        (
-            &secret.type_,
-            secret.immutable,
-            &meta.deletion_timestamp.is_some(),
-        )
-            .hash(&mut hasher);
-        for owner in meta.owner_references.iter().flatten() {
-            let by = (&owner.api_version, &owner.kind, &owner.name, &owner.uid);
-            (by, owner.controller).hash(&mut hasher);
-        }
-        let template = sealed.spec.template_metadata().unwrap_or_default();
-        for (live, template) in [
-            (&meta.labels, &template.labels),
-            (&meta.annotations, &template.annotations),
-        ] {
-            for name in template.keys() {
-                live.as_ref()
-                    .and_then(|live| live.get(name))
-                    .hash(&mut hasher);
-            }
-        }
-        for mark in crate::support::ownership::MARKS {
-            let marks = meta.annotations.as_ref();
-            marks.and_then(|all| all.get(mark)).hash(&mut hasher);
-        }
-        hasher.finish()
-    }
 }
 
 impl Outcome {

@@ -17,9 +17,12 @@ use super::{
     Settings, Shared, api,
     apply::{write_secret, write_status},
     decide::{Failure, FailureKind, Observed, Outcome, Report, Write, decide, is_of, report},
+    digests::{Digest, Digests},
+    drift::{self, Drift, Reversions},
     keys::Keys,
     metrics::{ConditionLabels, SealedMetrics},
-    observe::{Digests, Inputs, Observation, Reader, Seen, Settled, observe},
+    observe::{Inputs, Observation, Reader, Seen, Settled, StandsOn, observe},
+    records::{Record, Records},
 };
 use crate::support::{
     answer::cause,
@@ -52,7 +55,7 @@ pub(super) struct Passes<'a> {
     pub(super) queue: &'a Queue<ObjectKey>,
     pub(super) memory: Mutex<HashMap<ObjectKey, Memory>>,
     pub(super) cpu: Semaphore,
-    pub(super) digests: Digests,
+    pub(super) records: &'a Records,
 }
 
 /// What is remembered of one SealedSecret, by its UID.
@@ -70,8 +73,23 @@ pub(super) struct Memory {
     status: Option<(String, Option<SealedSecretStatus>)>,
     shown: Option<ConditionLabels>,
     failures: u32,
+    /// The source for which the Secret was in order last, in this process or before.
+    in_order: Option<Digest>,
+    /// When its templates were rendered.
+    rendered: Option<Timestamp>,
+    reversions: Reversions,
+    /// Until then a Secret that others keep changing is left as it is.
+    stopped: Option<Instant>,
     secret_repairs: Repairs,
     status_repairs: Repairs,
+}
+
+/// How a pass ended.
+struct End {
+    outcome: Outcome,
+    stands_on: StandsOn,
+    /// Whether only a change can alter it.
+    settled: bool,
 }
 
 /// When to come back without a change.
@@ -126,11 +144,31 @@ impl Passes<'_> {
 
     async fn pass(&self, key: &ObjectKey, sealed: &Shared, memory: &mut Memory) -> Next {
         let keys = self.keys.current();
+        let Some(digest_key) = &keys.digest_key else {
+            // With the first keys it is there; they wake all.
+            return Next::Conflict;
+        };
+        let digests = Digests::new(digest_key);
+        let source = digests.source(sealed);
+        let record = self.records.get(&memory.uid);
+        if let Some(record) = &record
+            && record.source == source
+            && memory.in_order != Some(source)
+        {
+            memory.in_order = Some(source);
+            memory.rendered = Some(record.rendered);
+            memory.first_key = record.used.keys().next().copied();
+        }
+        if memory.stopped.is_some_and(|until| until <= Instant::now()) {
+            (memory.stopped, memory.settled) = (None, None);
+        }
         let view = self.context.secrets.get(&key.namespace, &key.name);
         let reader = Reader {
             secrets: api(self.context, &key.namespace),
             cpu: &self.cpu,
-            digests: &self.digests,
+            digests: &digests,
+            source,
+            stopped: memory.stopped.is_some(),
             accept_deprecated: self.settings.accept_deprecated,
         };
         let observed = observe(
@@ -139,14 +177,41 @@ impl Passes<'_> {
             &keys,
             view.as_deref(),
             memory.settled.as_ref(),
+            record.as_ref(),
             memory.first_key,
         );
         let (live, opened) = match observed.await {
+            Ok(Observation::AsRecorded(live)) => {
+                let used = record.map(|record| record.used).unwrap_or_default();
+                let end = End {
+                    outcome: Outcome::Synced,
+                    stands_on: StandsOn::Keys(used),
+                    settled: true,
+                };
+                self.remember(sealed, memory, &reader, &end, Some(&live));
+                return self
+                    .tell(key, sealed, memory, &Outcome::Synced, false)
+                    .await;
+            }
+            Ok(Observation::StillFought(live)) => {
+                let now = Instant::now();
+                memory.reversions.allow(now);
+                memory.stopped = Some(now + drift::SPAN);
+                let outcome = Outcome::Failed(drift::fought(&live.metadata));
+                if let Some(settled) = &mut memory.settled {
+                    settled.secret = Some(Seen::of(&live));
+                    settled.digest = Some(digests.secret(sealed, &live));
+                    settled.outcome = outcome.clone();
+                }
+                let next = self.tell(key, sealed, memory, &outcome, false).await;
+                return self.until_quiet(memory, next);
+            }
             Ok(Observation::Unchanged(seen)) => {
                 if let Some(settled) = &mut memory.settled {
                     settled.secret = seen.or(settled.secret.take());
                     let outcome = settled.outcome.clone();
-                    return self.tell(key, sealed, memory, &outcome, false).await;
+                    let next = self.tell(key, sealed, memory, &outcome, false).await;
+                    return self.until_quiet(memory, next);
                 }
                 return Next::Conflict;
             }
@@ -157,8 +222,12 @@ impl Passes<'_> {
                 return Next::Later;
             }
         };
+        let mut stands_on = StandsOn::Ring(keys.version);
         let opened = opened.map(|opened| {
             memory.first_key = opened.fitting;
+            self.metrics
+                .opened(opened.used.values().copied().map(u64::from).sum());
+            stands_on = StandsOn::Keys(opened.used);
             opened.content
         });
         let plan = decide(Observed {
@@ -168,18 +237,27 @@ impl Passes<'_> {
             allow_privileged: self.settings.allow_privileged,
             opened,
         });
-        if live.is_none() && self.stays_away(sealed, &keys, memory) {
+        if live.is_none() && self.stays_away(sealed, memory) {
             return Next::Wait;
         }
-        let unchanged = |settled: &Settled| settled.inputs == Inputs::of(sealed, &keys);
-        if matches!(
+        let is_write = matches!(
             plan,
             Ok(Write::Create(_) | Write::Update(_) | Write::Replace { .. })
-        ) && memory.settled.as_ref().is_some_and(unchanged)
+        );
+        let unchanged = is_write && memory.in_order == Some(source);
+        let plan = match &live {
+            Some(live) if unchanged => self.on_drift(sealed, live, memory, plan),
+            _ => plan,
+        };
+        if unchanged
+            && plan.is_ok()
             && let Err(wait) = memory.secret_repairs.allow(SECRET_REPAIRS, Instant::now())
         {
             warn!(sealedsecret = %key, ?wait, "somebody keeps changing the Secret; its repair waits");
             return Next::After(wait);
+        }
+        if memory.rendered.is_none() || memory.in_order != Some(source) {
+            memory.rendered = Some(Timestamp::now());
         }
         let (outcome, settled, wrote, there) = match plan {
             Err(failure) => (Outcome::Failed(failure), true, false, live),
@@ -208,26 +286,58 @@ impl Passes<'_> {
                 }
             },
         };
-        self.remember(sealed, memory, &keys, &outcome, settled, there.as_ref());
+        let end = End {
+            outcome: outcome.clone(),
+            stands_on,
+            settled,
+        };
+        self.remember(sealed, memory, &reader, &end, there.as_ref());
         if let Outcome::Failed(failure) = &outcome {
             self.log_failure(key, memory, failure, &outcome);
         }
         match self.tell(key, sealed, memory, &outcome, wrote).await {
             Next::Wait if !settled => Next::Later,
-            next => next,
+            next => self.until_quiet(memory, next),
+        }
+    }
+
+    /// Decides about a Secret that somebody else changed.
+    fn on_drift(
+        &self,
+        sealed: &SealedSecret,
+        live: &SecretObject,
+        memory: &mut Memory,
+        plan: Result<Write, Failure>,
+    ) -> Result<Write, Failure> {
+        let template = sealed.spec.template_metadata().unwrap_or_default();
+        let adopted = drift::is_adopted(&live.metadata, &template);
+        match drift::policy(sealed, self.settings.drift, adopted) {
+            Drift::Off => Ok(Write::Nothing),
+            Drift::Report => Err(drift::reported(&live.metadata)),
+            Drift::Repair if memory.reversions.allow(Instant::now()) => plan,
+            Drift::Repair => {
+                memory.stopped = Some(Instant::now() + drift::SPAN);
+                Err(drift::fought(&live.metadata))
+            }
+        }
+    }
+
+    /// Comes back once others have left the Secret alone for long enough.
+    fn until_quiet(&self, memory: &Memory, next: Next) -> Next {
+        match (next, memory.stopped) {
+            (Next::Wait, Some(until)) => {
+                Next::After(until.saturating_duration_since(Instant::now()))
+            }
+            (next, _) => next,
         }
     }
 
     /// Returns whether the Secret was there, somebody deleted it, and `--skip-recreate` says that it stays away.
-    fn stays_away(
-        &self,
-        sealed: &SealedSecret,
-        keys: &super::keys::Loaded,
-        memory: &Memory,
-    ) -> bool {
-        let settled = memory.settled.as_ref().filter(|settled| {
-            settled.inputs == Inputs::of(sealed, keys) && settled.secret.is_some()
-        });
+    fn stays_away(&self, sealed: &SealedSecret, memory: &Memory) -> bool {
+        let settled = memory
+            .settled
+            .as_ref()
+            .filter(|settled| settled.inputs == Inputs::of(sealed) && settled.secret.is_some());
         self.settings.skip_recreate && settled.is_some()
     }
 
@@ -357,20 +467,37 @@ impl Passes<'_> {
         &self,
         sealed: &SealedSecret,
         memory: &mut Memory,
-        keys: &super::keys::Loaded,
-        outcome: &Outcome,
-        settled: bool,
+        reader: &Reader<'_>,
+        end: &End,
         there: Option<&SecretObject>,
     ) {
-        if *outcome == Outcome::Synced {
+        let digest = there.map(|secret| reader.digests.secret(sealed, secret));
+        if end.outcome == Outcome::Synced {
+            memory.in_order = Some(reader.source);
+            memory.stopped = None;
+            let rendered = *memory.rendered.get_or_insert_with(Timestamp::now);
+            if let (Some(secret), StandsOn::Keys(used)) = (digest, &end.stands_on) {
+                let record = Record {
+                    source: reader.source,
+                    secret,
+                    rendered,
+                    used: used.clone(),
+                };
+                self.records.put(&memory.uid, record);
+            }
             // Only what is ours: a Secret that others let us write stays theirs when they take that back.
             memory.wrote = there.and_then(|secret| owned_uid(secret, sealed));
         }
-        memory.settled = settled.then(|| Settled {
-            inputs: Inputs::of(sealed, keys),
-            outcome: outcome.clone(),
+        let unseal = FailureKind::Unseal;
+        if matches!(&end.outcome, Outcome::Failed(Failure { kind, .. }) if *kind == unseal) {
+            self.records.remove(&memory.uid);
+        }
+        memory.settled = end.settled.then(|| Settled {
+            inputs: Inputs::of(sealed),
+            stands_on: end.stands_on.clone(),
+            outcome: end.outcome.clone(),
             secret: there.map(Seen::of),
-            digest: there.map(|secret| self.digests.of(sealed, secret)),
+            digest,
         });
     }
 
@@ -409,6 +536,7 @@ impl Passes<'_> {
 
     fn forget(&self, key: &ObjectKey) {
         if let Some(memory) = self.lock().remove(key) {
+            self.records.remove(&memory.uid);
             self.metrics.forget(memory.shown.as_ref());
         }
     }

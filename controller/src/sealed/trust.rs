@@ -20,7 +20,8 @@ pub const STATE: &str = "selkie-sealed-secrets";
 /// Annotation on it that activates keys: fingerprints, separated by commas or blanks. `selkie keys activate` sets it.
 pub const ACTIVATE: &str = "selkie/activate-keys";
 
-const STATE_TYPE: &str = "selkie/state";
+/// Type of the Secrets that keep the controller's own state.
+pub const STATE_TYPE: &str = "selkie/state";
 const SEALING_KEYS: &str = "sealing-keys";
 const DIGEST_KEY: &str = "digest-key";
 const DIGEST_KEY_LENGTH: usize = 32;

@@ -1,11 +1,6 @@
 //! Opening one SealedSecret (sealed-secrets.md 6.1).
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-    ops::Bound,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, fmt, ops::Bound, sync::Arc};
 
 use jiff::Timestamp;
 use kube::api::ObjectMeta;
@@ -318,11 +313,6 @@ fn by_age(ring: &KeyRing, created: Option<Timestamp>) -> Vec<Fingerprint> {
     let mut newer: Vec<_> = of(true).collect();
     newer.reverse();
     of(false).chain(newer).collect()
-}
-
-/// The keys that an outcome stands on, as long as all are there.
-pub fn keys_used(used: &BTreeMap<Fingerprint, u32>) -> BTreeSet<Fingerprint> {
-    used.keys().copied().collect()
 }
 
 /// Returns the label that the entries of an object with this metadata are sealed under.

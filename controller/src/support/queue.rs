@@ -21,8 +21,10 @@ pub struct Queue<K> {
 
 struct State<K> {
     ready: VecDeque<K>,
-    /// Same members as `ready`.
-    waiting: HashSet<K>,
+    /// Due when nothing else is; may hold keys that became urgent since.
+    backlog: VecDeque<K>,
+    /// The keys that wait in `ready` (`true`) or in `backlog`.
+    waiting: HashMap<K, bool>,
     running: HashSet<K>,
     again: HashSet<K>,
     later: BTreeSet<(Instant, K)>,
@@ -35,7 +37,8 @@ impl<K: Clone + Debug + Eq + Hash + Ord + Send> Queue<K> {
         Self {
             state: Mutex::new(State {
                 ready: VecDeque::new(),
-                waiting: HashSet::new(),
+                backlog: VecDeque::new(),
+                waiting: HashMap::new(),
                 running: HashSet::new(),
                 again: HashSet::new(),
                 later: BTreeSet::new(),
@@ -47,7 +50,13 @@ impl<K: Clone + Debug + Eq + Hash + Ord + Send> Queue<K> {
 
     /// Makes `key` due now.
     pub fn add(&self, key: K) {
-        self.lock().add(key);
+        self.lock().add(key, true);
+        self.changed.notify_one();
+    }
+
+    /// Makes `key` due once nothing is due that was added by [`Queue::add`].
+    pub fn add_to_backlog(&self, key: K) {
+        self.lock().add(key, false);
         self.changed.notify_one();
     }
 
@@ -73,7 +82,7 @@ impl<K: Clone + Debug + Eq + Hash + Ord + Send> Queue<K> {
 
     /// Returns how many keys are due now.
     pub fn depth(&self) -> usize {
-        self.lock().ready.len()
+        self.lock().waiting.len()
     }
 
     /// Runs `work` for each key that is due, `workers` at a time, until the shutdown is requested.
@@ -103,10 +112,9 @@ impl<K: Clone + Debug + Eq + Hash + Ord + Send> Queue<K> {
             let wake = {
                 let mut state = self.lock();
                 state.promote(Instant::now());
-                if let Some(key) = state.ready.pop_front() {
-                    state.waiting.remove(&key);
+                if let Some(key) = state.pop() {
                     state.running.insert(key.clone());
-                    if !state.ready.is_empty() || !state.later.is_empty() {
+                    if !state.waiting.is_empty() || !state.later.is_empty() {
                         self.changed.notify_one();
                     }
                     return key;
@@ -145,7 +153,7 @@ impl<K: Clone + Debug + Eq + Hash + Ord + Send> Drop for Running<'_, K> {
         let mut state = self.queue.lock();
         state.running.remove(&self.key);
         if state.again.remove(&self.key) {
-            state.add(self.key.clone());
+            state.add(self.key.clone(), true);
             drop(state);
             self.queue.changed.notify_one();
         }
@@ -153,12 +161,35 @@ impl<K: Clone + Debug + Eq + Hash + Ord + Send> Drop for Running<'_, K> {
 }
 
 impl<K: Clone + Eq + Hash + Ord> State<K> {
-    fn add(&mut self, key: K) {
+    fn add(&mut self, key: K, urgent: bool) {
         if self.running.contains(&key) {
             self.again.insert(key);
-        } else if self.waiting.insert(key.clone()) {
-            self.ready.push_back(key);
+            return;
         }
+        match self.waiting.get(&key) {
+            Some(waits_urgently) if *waits_urgently || !urgent => return,
+            _ => {}
+        }
+        self.waiting.insert(key.clone(), urgent);
+        match urgent {
+            true => self.ready.push_back(key),
+            false => self.backlog.push_back(key),
+        }
+    }
+
+    fn pop(&mut self) -> Option<K> {
+        if let Some(key) = self.ready.pop_front() {
+            self.waiting.remove(&key);
+            return Some(key);
+        }
+        while let Some(key) = self.backlog.pop_front() {
+            // Else it became urgent meanwhile, and was taken.
+            if self.waiting.get(&key) == Some(&false) {
+                self.waiting.remove(&key);
+                return Some(key);
+            }
+        }
+        None
     }
 
     fn promote(&mut self, now: Instant) {
@@ -168,7 +199,7 @@ impl<K: Clone + Eq + Hash + Ord> State<K> {
             }
             if let Some((_, key)) = self.later.pop_first() {
                 self.due.remove(&key);
-                self.add(key);
+                self.add(key, false);
             }
         }
     }
@@ -206,6 +237,22 @@ mod tests {
         assert_eq!(queue.depth(), 0, "not while it is worked on");
         drop(running);
         assert_eq!(queue.next().await, "a");
+    }
+
+    #[tokio::test]
+    async fn what_is_new_goes_ahead_of_a_backlog() {
+        let queue = Queue::new();
+        for key in ["a", "b", "c"] {
+            queue.add_to_backlog(key);
+        }
+        queue.add("new");
+        queue.add("c");
+        queue.add_to_backlog("new");
+        assert_eq!(queue.depth(), 4);
+        for key in ["new", "c", "a", "b"] {
+            assert_eq!(queue.next().await, key);
+        }
+        assert_eq!(queue.depth(), 0);
     }
 
     #[tokio::test]

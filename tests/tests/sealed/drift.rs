@@ -14,17 +14,20 @@ use crate::harness::*;
 async fn drift_is_repaired_and_what_others_added_stays() -> Result<()> {
     let test = Test::new().await?;
     let values = [("user", "canary-4711"), ("password", "canary-4711-b")];
-    let mut sealed = test.seal("db", "strict", &values)?;
-    sealed["spec"]["template"]["metadata"]["labels"] = json!({ "app": "db" });
-    test.create(&sealed).await?;
-    test.has(SOON, "db", &values).await?;
-    test.synced("db", "True").await?;
-    let foreign =
-        json!({ "metadata": { "labels": { "team": "x" }, "annotations": { "x.io/y": "z" } } });
-    test.merge("db", foreign).await?;
+    let made = async |name: &str| {
+        let mut sealed = test.seal(name, "strict", &values)?;
+        sealed["spec"]["template"]["metadata"]["labels"] = json!({ "app": "db" });
+        test.create(&sealed).await?;
+        test.has(SOON, name, &values).await?;
+        test.synced(name, "True").await?;
+        let foreign =
+            json!({ "metadata": { "labels": { "team": "x" }, "annotations": { "x.io/y": "z" } } });
+        test.merge(name, foreign).await
+    };
 
     let wrong = BASE64_STANDARD.encode("drifted");
-    for (what, drift) in [
+    // One each: several repairs of one Secret are a fight.
+    for (number, (what, drift)) in [
         ("value", json!({ "data": { "password": wrong } })),
         ("key added", json!({ "data": { "extra": wrong } })),
         ("key removed", json!({ "data": { "user": null } })),
@@ -37,13 +40,19 @@ async fn drift_is_repaired_and_what_others_added_stays() -> Result<()> {
             "owner removed",
             json!({ "metadata": { "ownerReferences": null } }),
         ),
-    ] {
-        test.merge("db", drift).await?;
-        in_order(&test, "Opaque")
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = format!("db-{number}");
+        made(&name).await?;
+        test.merge(&name, drift).await?;
+        in_order(&test, &name, "Opaque")
             .await
             .with_context(|| format!("drift: {what}"))?;
     }
 
+    made("db").await?;
     // A type cannot be edited: what drifts is a Secret that was made anew with another one.
     let mut other = test.secrets().get("db").await?;
     other.type_ = Some("example.com/other".to_owned());
@@ -67,7 +76,9 @@ async fn drift_is_repaired_and_what_others_added_stays() -> Result<()> {
         Ok(())
     })
     .await?;
-    in_order(&test, "Opaque").await.context("drift: type")?;
+    in_order(&test, "db", "Opaque")
+        .await
+        .context("drift: type")?;
 
     test.secrets()
         .delete("db", &DeleteParams::default())
@@ -77,10 +88,10 @@ async fn drift_is_repaired_and_what_others_added_stays() -> Result<()> {
 }
 
 /// Waits until the Secret of the drift test is as it was, with what others added.
-async fn in_order(test: &Test, type_: &str) -> Result<()> {
-    let uid = test.sealed().get("db").await?.metadata.uid.context("uid")?;
+async fn in_order(test: &Test, name: &str, type_: &str) -> Result<()> {
+    let uid = test.sealed().get(name).await?.metadata.uid.context("uid")?;
     eventually(REPAIR, || async {
-        let secret = test.secrets().get("db").await?;
+        let secret = test.secrets().get(name).await?;
         let values = [("user", "canary-4711"), ("password", "canary-4711-b")];
         ensure!(data(&secret) == expected(&values), "keys or values differ");
         ensure!(
@@ -198,8 +209,8 @@ async fn nothing_is_written_when_nothing_changes() -> Result<()> {
     test.refused("idle-broken", "no key could decrypt secret (password)")
         .await?;
     test.synced("unmanaged", "False").await?;
-    // The Events come after the status.
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    // The Events come after the status, and what is in order is noted a little later.
+    tokio::time::sleep(Duration::from_secs(8)).await;
 
     let since = jiff::Timestamp::now();
     let user = &test.shared.controller.account().user;

@@ -7,4 +7,5 @@ mod keys;
 mod process;
 mod refusals;
 mod replicas;
+mod restart;
 mod scopes;
