@@ -106,17 +106,20 @@ fn failure(text: String) -> Failure {
 pub struct Reversions(VecDeque<Instant>);
 
 impl Reversions {
-    /// Counts a reversion; returns `false` when there were too many already.
-    pub fn allow(&mut self, now: Instant) -> bool {
+    /// Returns whether there were too many; each further change keeps it so.
+    pub fn are_exhausted(&mut self, now: Instant) -> bool {
         self.0
             .retain(|at| now.saturating_duration_since(*at) < SPAN);
-        if self.0.len() >= REVERSIONS {
-            // Each further change keeps it stopped.
+        let exhausted = self.0.len() >= REVERSIONS;
+        if exhausted {
             self.0.iter_mut().for_each(|at| *at = now);
-            return false;
         }
+        exhausted
+    }
+
+    /// Counts a reversion that was written.
+    pub fn count(&mut self, now: Instant) {
         self.0.push_back(now);
-        true
     }
 }
 
@@ -193,16 +196,30 @@ mod tests {
 
     #[test]
     fn three_reversions_and_no_more_until_it_is_quiet() {
-        let mut reversions = Reversions::default();
         let start = Instant::now();
         let at = |minute: u64| start + Duration::from_secs(60 * minute);
-        assert!(reversions.allow(at(0)) && reversions.allow(at(1)) && reversions.allow(at(2)));
-        assert!(!reversions.allow(at(3)) && !reversions.allow(at(9)));
-        assert!(!reversions.allow(at(18)));
-        assert!(reversions.allow(at(28)));
+        let reverts = |reversions: &mut Reversions, minute: u64| {
+            let exhausted = reversions.are_exhausted(at(minute));
+            if !exhausted {
+                reversions.count(at(minute));
+            }
+            !exhausted
+        };
+        let mut fast = Reversions::default();
+        for (minute, expected) in [
+            (0, true),
+            (1, true),
+            (2, true),
+            (3, false),
+            (9, false),
+            (18, false),
+            (28, true),
+        ] {
+            assert_eq!(reverts(&mut fast, minute), expected, "{minute}");
+        }
         let mut slow = Reversions::default();
         for minute in [0, 5, 10, 15, 20] {
-            assert!(slow.allow(at(minute)), "{minute}");
+            assert!(reverts(&mut slow, minute), "{minute}");
         }
     }
 }

@@ -90,6 +90,8 @@ struct End {
     stands_on: StandsOn,
     /// Whether only a change can alter it.
     settled: bool,
+    /// Whether the Secret is as it shall be.
+    recorded: bool,
 }
 
 /// When to come back without a change.
@@ -187,6 +189,7 @@ impl Passes<'_> {
                     outcome: Outcome::Synced,
                     stands_on: StandsOn::Keys(used),
                     settled: true,
+                    recorded: true,
                 };
                 self.remember(sealed, memory, &reader, &end, Some(&live));
                 return self
@@ -195,7 +198,7 @@ impl Passes<'_> {
             }
             Ok(Observation::StillFought(live)) => {
                 let now = Instant::now();
-                memory.reversions.allow(now);
+                memory.reversions.are_exhausted(now);
                 memory.stopped = Some(now + drift::SPAN);
                 let outcome = Outcome::Failed(drift::fought(&live.metadata));
                 if let Some(settled) = &mut memory.settled {
@@ -245,8 +248,9 @@ impl Passes<'_> {
             Ok(Write::Create(_) | Write::Update(_) | Write::Replace { .. })
         );
         let unchanged = is_write && memory.in_order == Some(source);
+        let drifted = unchanged && live.is_some();
         let plan = match &live {
-            Some(live) if unchanged => self.on_drift(sealed, live, memory, plan),
+            Some(live) if drifted => self.on_drift(sealed, live, memory, plan),
             _ => plan,
         };
         if unchanged
@@ -265,6 +269,9 @@ impl Passes<'_> {
                 Ok(written) => {
                     self.log_write(key, &write);
                     let wrote = written.is_some();
+                    if drifted && wrote {
+                        memory.reversions.count(Instant::now());
+                    }
                     (Outcome::Synced, true, wrote, written.or(live))
                 }
                 Err(WriteError::Conflict) => {
@@ -290,6 +297,8 @@ impl Passes<'_> {
             outcome: outcome.clone(),
             stands_on,
             settled,
+            // What is left as others made it is not what was in order.
+            recorded: wrote || !drifted,
         };
         self.remember(sealed, memory, &reader, &end, there.as_ref());
         if let Outcome::Failed(failure) = &outcome {
@@ -314,7 +323,7 @@ impl Passes<'_> {
         match drift::policy(sealed, self.settings.drift, adopted) {
             Drift::Off => Ok(Write::Nothing),
             Drift::Report => Err(drift::reported(&live.metadata)),
-            Drift::Repair if memory.reversions.allow(Instant::now()) => plan,
+            Drift::Repair if !memory.reversions.are_exhausted(Instant::now()) => plan,
             Drift::Repair => {
                 memory.stopped = Some(Instant::now() + drift::SPAN);
                 Err(drift::fought(&live.metadata))
@@ -476,7 +485,9 @@ impl Passes<'_> {
             memory.in_order = Some(reader.source);
             memory.stopped = None;
             let rendered = *memory.rendered.get_or_insert_with(Timestamp::now);
-            if let (Some(secret), StandsOn::Keys(used)) = (digest, &end.stands_on) {
+            if let (Some(secret), StandsOn::Keys(used)) = (digest, &end.stands_on)
+                && end.recorded
+            {
                 let record = Record {
                     source: reader.source,
                     secret,

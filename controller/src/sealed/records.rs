@@ -153,6 +153,7 @@ impl Records {
     /// Stores changes until the shutdown is requested, the last ones then. Runs in the leader only.
     pub async fn run(&self, context: &Context, metrics: &SealedMetrics) {
         let shutdown = &context.shutdown;
+        metrics.usage(&self.usage());
         loop {
             let changed = shutdown.or(self.changed.notified()).await;
             if changed.is_some() {

@@ -299,7 +299,7 @@ async fn selected_left_away_and_collected() -> Result<()> {
     ])
     .await?;
     own.create("mine", |sealed| {
-        sealed["metadata"]["labels"] = json!({ "team": "x" })
+        sealed["metadata"]["labels"] = json!({ "team": "x" });
     })
     .await?;
     own.create("other", |_| {}).await?;
