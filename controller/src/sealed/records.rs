@@ -193,7 +193,10 @@ impl Records {
     async fn store(&self, context: &Context) -> Result<(), kube::Error> {
         let usage = usage_text(&self.usage());
         let mut texts = texts(&self.lock().known);
-        let stored = (self.lock().stored.clone(), self.lock().usage.clone());
+        let stored = {
+            let inner = self.lock();
+            (inner.stored.clone(), inner.usage.clone())
+        };
         // Those that are not needed any more become empty.
         texts.resize(texts.len().max(stored.0.len()), String::new());
         let api = Api::<SecretObject>::namespaced(context.client.clone(), &context.own_namespace);
