@@ -566,6 +566,9 @@ mod tests {
         let odd = serve(&["--key-order-priority=x", "--kubeclient-qps=-1"]).sealed;
         assert_eq!(odd.keys.order, KeyOrder::Unknown("x".to_owned()));
         assert_eq!(odd.api_rate, None);
+        let large = serve(&["--rate-limit-burst=4294967295", "--privatekey-labels="]).sealed;
+        assert_eq!(large.http.verify_rate, Rate::new(2.0, u32::MAX));
+        assert!(large.keys.labels.is_empty());
     }
 
     #[test]

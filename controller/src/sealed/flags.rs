@@ -87,7 +87,7 @@ pub struct SealedFlags {
         value_delimiter = ',',
         value_parser = pair
     )]
-    privatekey_annotations: Vec<(String, String)>,
+    privatekey_annotations: Vec<Pair>,
 
     /// Labels of new key Secrets: NAME=VALUE,...
     #[arg(
@@ -97,7 +97,7 @@ pub struct SealedFlags {
         value_delimiter = ',',
         value_parser = pair
     )]
-    privatekey_labels: Vec<(String, String)>,
+    privatekey_labels: Vec<Pair>,
 
     /// Whether SealedSecrets of the deprecated form, with spec.data, are served.
     #[arg(
@@ -234,6 +234,14 @@ pub struct SealedFlags {
     write_timeout: Duration,
 }
 
+/// NAME=VALUE, or nothing: an empty variable means none.
+#[derive(Clone, Debug)]
+struct Pair(Option<(String, String)>);
+
+fn pairs(pairs: Vec<Pair>) -> BTreeMap<String, String> {
+    pairs.into_iter().filter_map(|pair| pair.0).collect()
+}
+
 /// A time, or none.
 #[derive(Clone, Copy, Debug)]
 struct Cutoff(Option<Timestamp>);
@@ -258,8 +266,8 @@ impl SealedFlags {
                 activation_delay: self.key_activation_delay,
                 new_keys_seal: self.watch_for_secrets,
                 accept_managed: self.accept_managed_keys,
-                annotations: BTreeMap::from_iter(self.privatekey_annotations),
-                labels: BTreeMap::from_iter(self.privatekey_labels),
+                annotations: pairs(self.privatekey_annotations),
+                labels: pairs(self.privatekey_labels),
                 ..keys
             },
             update_status,
@@ -272,7 +280,10 @@ impl SealedFlags {
             drift: self.drift,
             api_rate: Rate::new(self.kubeclient_qps, self.kubeclient_burst),
             http: HttpSettings {
-                verify_rate: Rate::new(self.rate_limit.into(), self.rate_limit_burst + 1),
+                verify_rate: Rate::new(
+                    self.rate_limit.into(),
+                    self.rate_limit_burst.saturating_add(1),
+                ),
                 read_timeout: self.read_timeout,
                 write_timeout: self.write_timeout,
             },
@@ -301,9 +312,12 @@ fn cutoff(text: &str) -> Result<Cutoff, String> {
 }
 
 /// Upstream panics without `=`, and drops what follows a second one.
-fn pair(text: &str) -> Result<(String, String), String> {
+fn pair(text: &str) -> Result<Pair, String> {
+    if text.trim().is_empty() {
+        return Ok(Pair(None));
+    }
     let pair = text.trim().split_once('=');
     let pair = pair.filter(|(name, _)| !name.is_empty());
     let (name, value) = pair.ok_or_else(|| "NAME=VALUE is needed".to_owned())?;
-    Ok((name.to_owned(), value.to_owned()))
+    Ok(Pair(Some((name.to_owned(), value.to_owned()))))
 }

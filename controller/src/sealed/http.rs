@@ -6,24 +6,26 @@
 
 use std::{
     collections::HashMap,
+    hash::{BuildHasher, RandomState},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use axum::{
     Router,
-    body::{Body, to_bytes},
+    body::Body,
     extract::State,
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
     routing::any,
 };
+use futures::StreamExt;
 use selkie_seal::{
     Certificate, encode_value,
     object::{OutputFormat, SealedSecret},
     seal_value,
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
     Settings,
@@ -39,6 +41,10 @@ const ROTATE: &str = "/v1/rotate";
 
 /// Largest body that is read: more than etcd stores of one object.
 const BODY_LIMIT: usize = 2 * 1024 * 1024;
+/// Bytes of all bodies that are held at once. Only what has arrived counts, so that slow clients take no room from others.
+const BODIES_LIMIT: usize = 32 * 1024 * 1024;
+/// Time for a body to arrive, whatever `--read-timeout` allows beyond it.
+const BODY_TIME: Duration = Duration::from_secs(10);
 /// Requests that wait for the one that is decrypting.
 const WAITING: usize = 16;
 /// Clients whose rate is remembered.
@@ -65,7 +71,23 @@ struct Served {
     places: Arc<Semaphore>,
     /// One at a time: the API must not take the processor from what the cluster waits for.
     cpu: Arc<Semaphore>,
-    clients: Arc<Mutex<HashMap<String, Bucket>>>,
+    /// Bytes of bodies.
+    room: Arc<Semaphore>,
+    clients: Arc<Mutex<Clients>>,
+}
+
+/// The rates of clients.
+#[derive(Default)]
+struct Clients {
+    /// By the hash of who it is: the text may be as long as a head. `None` is all for whom there is no room.
+    buckets: HashMap<Option<u64>, Bucket>,
+    hasher: RandomState,
+}
+
+/// A body, with its part of the room.
+struct Read {
+    bytes: Vec<u8>,
+    room: Option<OwnedSemaphorePermit>,
 }
 
 /// Returns the routes. Methods are not checked, as upstream.
@@ -77,6 +99,7 @@ pub fn routes(keys: Keys, metrics: SealedMetrics, settings: &Settings) -> Router
         accept_deprecated: settings.accept_deprecated,
         places: Arc::new(Semaphore::new(WAITING + 1)),
         cpu: Arc::new(Semaphore::new(1)),
+        room: Arc::new(Semaphore::new(BODIES_LIMIT)),
         clients: Arc::default(),
     };
     Router::new()
@@ -146,38 +169,27 @@ async fn rotate(State(served): State<Served>, method: Method, body: Body) -> Res
 }
 
 impl Served {
-    /// Reads the body and works on it in a thread of its own, one request at a time.
+    /// Reads the body and works on it in a thread of its own, one request at a time. The place, the turn and the room are
+    /// the thread's: it runs on when the client leaves, which drops this future.
     async fn decrypting(
         &self,
         body: Body,
         work: impl FnOnce(&Self, &Arc<Loaded>, &str) -> Response + Send + 'static,
     ) -> Result<Response, Response> {
         let refused = |status: StatusCode| status.into_response();
-        let Ok(_place) = self.places.try_acquire() else {
-            let later = [(header::RETRY_AFTER, "1")];
-            return Err((StatusCode::SERVICE_UNAVAILABLE, later).into_response());
-        };
-        let read = to_bytes(body, BODY_LIMIT);
         let limit = Some(self.settings.read_timeout).filter(|limit| !limit.is_zero());
-        let read = match limit {
-            Some(limit) => tokio::time::timeout(limit, read)
-                .await
-                .map_err(|_| refused(StatusCode::REQUEST_TIMEOUT))?,
-            None => read.await,
-        };
-        let bytes = read.map_err(|error| {
-            // axum tells neither in a type.
-            let too_large = error.to_string().contains("length limit");
-            refused(match too_large {
-                true => StatusCode::PAYLOAD_TOO_LARGE,
-                false => StatusCode::BAD_REQUEST,
-            })
-        })?;
-        // Never closed.
-        let _turn = self.cpu.acquire().await;
+        let limit = limit.map_or(BODY_TIME, |limit| limit.min(BODY_TIME));
+        let read = tokio::time::timeout(limit, self.read(body))
+            .await
+            .map_err(|_| refused(StatusCode::REQUEST_TIMEOUT))??;
+        // Only now: whoever is slow keeps nobody out.
+        let place = self.places.clone().try_acquire_owned();
+        let place = place.map_err(|_| busy())?;
+        let turn = self.cpu.clone().acquire_owned().await;
         let (served, loaded) = (self.clone(), self.keys.current());
         let worked = tokio::task::spawn_blocking(move || {
-            let Ok(text) = std::str::from_utf8(&bytes) else {
+            let _held = (place, turn, read.room);
+            let Ok(text) = std::str::from_utf8(&read.bytes) else {
                 return refused(StatusCode::INTERNAL_SERVER_ERROR);
             };
             work(&served, &loaded, text)
@@ -187,24 +199,45 @@ impl Served {
             .unwrap_or_else(|_| refused(StatusCode::INTERNAL_SERVER_ERROR)))
     }
 
+    async fn read(&self, body: Body) -> Result<Read, Response> {
+        let mut chunks = body.into_data_stream();
+        let mut read = Read {
+            bytes: Vec::new(),
+            room: None,
+        };
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk.map_err(|_| StatusCode::BAD_REQUEST.into_response())?;
+            if chunk.len() > BODY_LIMIT - read.bytes.len() {
+                return Err(StatusCode::PAYLOAD_TOO_LARGE.into_response());
+            }
+            let size = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
+            let room = self.room.clone().try_acquire_many_owned(size);
+            let room = room.map_err(|_| busy())?;
+            match &mut read.room {
+                Some(held) => held.merge(room),
+                none => *none = Some(room),
+            }
+            read.bytes.extend_from_slice(&chunk);
+        }
+        Ok(read)
+    }
+
     /// Takes a token of the client's bucket; `None` without a rate. The header is the API server's, for whoever comes
     /// through its proxy; others may write anything, and get a bucket for it as upstream.
     fn take_turn(&self, headers: &HeaderMap, path: &str) -> Option<Left> {
         let rate = self.settings.verify_rate?;
         let client = headers.get("x-forwarded-for");
         let client = client.map(HeaderValue::as_bytes).unwrap_or_default();
-        let client = String::from_utf8_lossy(client).to_ascii_lowercase();
         let now = tokio::time::Instant::now();
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if clients.len() >= CLIENTS {
-            clients.retain(|_, bucket| !bucket.is_full(rate, now));
+        let Clients { buckets, hasher } = &mut *clients;
+        let client = Some(hasher.hash_one((client.to_ascii_lowercase(), path)));
+        if buckets.len() >= CLIENTS {
+            buckets.retain(|_, bucket| !bucket.is_full(rate, now));
         }
-        let client = match clients.len() < CLIENTS {
-            true => client + path,
-            // So many at once are one client.
-            false => String::new(),
-        };
-        let bucket = clients.entry(client);
+        let fits = buckets.len() < CLIENTS || buckets.contains_key(&client);
+        // So many at once are one client.
+        let bucket = buckets.entry(client.filter(|_| fits));
         Some(
             bucket
                 .or_insert_with(|| Bucket::full(rate, now))
@@ -226,6 +259,11 @@ impl Served {
     }
 }
 
+fn busy() -> Response {
+    let later = [(header::RETRY_AFTER, "1")];
+    (StatusCode::SERVICE_UNAVAILABLE, later).into_response()
+}
+
 /// Whole seconds, rounded up.
 fn seconds(duration: Duration) -> HeaderValue {
     let up = u64::from(duration.subsec_nanos() > 0);
@@ -244,8 +282,8 @@ fn verified(text: &str, loaded: &Arc<Loaded>, accept_deprecated: bool) -> Respon
     };
     let mut opening = Opening::new(Arc::new(object), loaded.clone(), None, accept_deprecated);
     while !opening.step(usize::MAX) {}
-    match opening.finish() {
-        Ok(_) => StatusCode::OK.into_response(),
+    match opening.decrypted() {
+        Ok(()) => StatusCode::OK.into_response(),
         Err(_) => StatusCode::CONFLICT.into_response(),
     }
 }
@@ -280,4 +318,102 @@ fn reseal(text: &str, loaded: &Loaded, certificate: &Certificate) -> Option<Stri
     object.replace(|key| sealed.get(key).cloned());
     let object = object.without_server_fields();
     Some(object.print(OutputFormat::Json))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use axum::body::Bytes;
+
+    use super::*;
+    use crate::support::metrics::Metrics;
+
+    fn served(rate: Option<Rate>) -> Served {
+        Served {
+            keys: Keys::new(Arc::default()),
+            metrics: SealedMetrics::new(&Metrics::default()),
+            settings: Arc::new(HttpSettings {
+                verify_rate: rate,
+                read_timeout: Duration::from_millis(200),
+                write_timeout: Duration::ZERO,
+            }),
+            accept_deprecated: true,
+            places: Arc::new(Semaphore::new(WAITING + 1)),
+            cpu: Arc::new(Semaphore::new(1)),
+            room: Arc::new(Semaphore::new(BODIES_LIMIT)),
+            clients: Arc::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn the_turn_outlasts_a_client_that_leaves() {
+        let served = served(None);
+        let (began, begun) = tokio::sync::oneshot::channel();
+        let (end, ended) = mpsc::channel::<()>();
+        let request = tokio::spawn({
+            let served = served.clone();
+            async move {
+                let work = move |_: &Served, _: &Arc<Loaded>, _: &str| {
+                    began.send(()).unwrap();
+                    ended.recv().unwrap();
+                    StatusCode::OK.into_response()
+                };
+                served.decrypting(Body::from("body"), work).await.is_ok()
+            }
+        });
+        begun.await.unwrap();
+        // As hyper does when the connection ends.
+        request.abort();
+        assert!(request.await.unwrap_err().is_cancelled());
+        assert_eq!(served.cpu.available_permits(), 0);
+        assert_eq!(served.places.available_permits(), WAITING);
+        assert_eq!(served.room.available_permits(), BODIES_LIMIT - 4);
+        end.send(()).unwrap();
+        let turn = tokio::time::timeout(Duration::from_secs(10), served.cpu.acquire());
+        drop(turn.await.unwrap().unwrap());
+    }
+
+    #[tokio::test]
+    async fn bodies_that_never_arrive_keep_nobody_out() {
+        let served = served(None);
+        let ok = |_: &Served, _: &Arc<Loaded>, _: &str| StatusCode::OK.into_response();
+        let never = || {
+            let first = futures::stream::iter([Ok::<_, std::io::Error>(Bytes::from("{"))]);
+            Body::from_stream(first.chain(futures::stream::pending()))
+        };
+        let slow = (0..4 * WAITING).map(|_| served.decrypting(never(), ok));
+        let slow = futures::future::join_all(slow);
+        let quick = served.decrypting(Body::from("{}"), ok);
+        let (slow, quick) = tokio::join!(slow, quick);
+        assert_eq!(quick.unwrap().status(), StatusCode::OK);
+        for slow in slow {
+            assert_eq!(slow.unwrap_err().status(), StatusCode::REQUEST_TIMEOUT);
+        }
+        assert_eq!(served.room.available_permits(), BODIES_LIMIT);
+        let large = served.decrypting(Body::from(vec![b' '; BODY_LIMIT + 1]), ok);
+        let large = large.await.unwrap_err().status();
+        assert_eq!(large, StatusCode::PAYLOAD_TOO_LARGE);
+    }
+
+    #[test]
+    fn clients_have_buckets_of_their_own_as_long_as_there_is_room() {
+        let served = served(Rate::new(0.001, 1));
+        let refused = |client: String| {
+            let mut headers = HeaderMap::new();
+            headers.insert("x-forwarded-for", client.parse().unwrap());
+            let left = served.take_turn(&headers, VERIFY).unwrap();
+            left.refused_for.is_some()
+        };
+        let long = "a".repeat(100_000);
+        assert!(!refused(long.clone() + "b") && refused(long.clone() + "B"));
+        assert!(!refused(long + "c"));
+        for client in 2..CLIENTS {
+            assert!(!refused(client.to_string()), "{client}");
+        }
+        // The bucket of all others, and one that is known.
+        assert!(!refused("x".to_owned()) && refused("y".to_owned()) && refused("2".to_owned()));
+        let clients = served.clients.lock().unwrap();
+        assert_eq!(clients.buckets.len(), CLIENTS + 1);
+    }
 }

@@ -237,8 +237,8 @@ struct Memory {
     denied: bool,
     /// The Secret of before labels must not be read.
     legacy_denied: bool,
-    /// What was told, by name and resource version of the Secret.
-    told: BTreeSet<(String, String)>,
+    /// What was told: the resource version of a Secret by its name, nothing by a fingerprint.
+    told: BTreeMap<String, String>,
 }
 
 /// What the key Secrets hold.
@@ -348,14 +348,22 @@ impl Follower<'_> {
         if asked && !self.leads() {
             info!("a new sealing key was asked for; another replica leads and makes keys");
         }
-        if self.is_due(Timestamp::now(), asked) {
+        if !self.leads() || self.state.state.is_none() {
+            return Ok(());
+        }
+        let due = self.is_due(Timestamp::now(), asked);
+        if due {
             self.make(shutdown).await?;
+        }
+        // Judged once: a certificate may be from before it for other reasons later on.
+        self.cutoff = None;
+        if due {
             shutdown.or(self.load()).await.transpose()?;
         }
         Ok(())
     }
 
-    fn is_due(&mut self, now: Timestamp, asked: bool) -> bool {
+    fn is_due(&self, now: Timestamp, asked: bool) -> bool {
         if !self.leads() {
             return false;
         }
@@ -365,8 +373,7 @@ impl Follower<'_> {
         let Some(latest) = state.trust.latest(&self.keys.current().ring) else {
             return true;
         };
-        // Judged once: a certificate may be from before it for other reasons later on.
-        let cut_off = self.cutoff.take().is_some_and(|cutoff| latest < cutoff);
+        let cut_off = self.cutoff.is_some_and(|cutoff| latest < cutoff);
         asked || cut_off || self.renewal_due(now) == Some(Duration::ZERO)
     }
 
@@ -445,8 +452,9 @@ impl Follower<'_> {
         text: String,
     ) {
         let version = secret.metadata.resource_version.clone();
-        let seen = (name.to_owned(), version.unwrap_or_default());
-        if !self.state.told.insert(seen) {
+        let version = version.unwrap_or_default();
+        let told = self.state.told.insert(name.to_owned(), version.clone());
+        if told == Some(version) {
             return;
         }
         warn!(namespace = self.namespace, secret = name, "{text}");
@@ -499,7 +507,8 @@ impl Follower<'_> {
                 continue;
             }
             found.counts.waiting += 1;
-            if self.state.told.insert((key.to_string(), String::new())) {
+            let told = self.state.told.insert(key.to_string(), String::new());
+            if told.is_none() {
                 warn!(
                     %key,
                     "a sealing key appeared: it opens, and seals once it is activated: selkie keys activate, or \
@@ -509,11 +518,13 @@ impl Follower<'_> {
             }
         }
         let changed = !stored || state.trust != before;
-        if leads && changed && !self.state.denied {
-            self.write_state(&state).await?;
-        }
+        let written = match leads && changed && !self.state.denied {
+            true => self.write_state(&state).await,
+            false => Ok(()),
+        };
+        // What is remembered outlasts a failure: without it, whatever is there would be trusted.
         self.state.state = Some(state);
-        Ok(())
+        written
     }
 
     async fn read_state(&mut self) -> Result<Option<State>, KeysError> {

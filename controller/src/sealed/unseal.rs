@@ -261,18 +261,19 @@ impl Opening {
         })
     }
 
+    /// Returns whether all was opened, once all was looked at. What the deprecated form holds is not looked into: whoever
+    /// asks must not learn anything of a plaintext.
+    pub fn decrypted(self) -> Result<(), UnsealError> {
+        match &self.sealed.spec.data {
+            Some(sealed) => self.deprecated_text(sealed).map(|_| ()),
+            None => self.finish().map(|_| ()),
+        }
+    }
+
     /// Opens the form of before 2018: one ciphertext of a whole Secret, whose own labels, annotations and type count
     /// (sealed-secrets.md 6.4).
     fn deprecated(&self, sealed: &Value) -> Result<Opened, UnsealError> {
-        if !self.accept_deprecated {
-            return Err(UnsealError::Deprecated);
-        }
-        if !self.sealed.spec.encrypted_data.is_empty() {
-            return Err(UnsealError::BothForms);
-        }
-        let mut unsealer = unsealer(&self.keys.ring, &self.label, &self.order);
-        let (fingerprint, secret) =
-            open_text(&mut unsealer, sealed, self.last).map_err(UnsealError::DeprecatedValue)?;
+        let (fingerprint, secret) = self.deprecated_text(sealed)?;
         // The parser's words may show values.
         let secret: SecretObject =
             serde_json::from_slice(secret.expose()).map_err(|_| UnsealError::DeprecatedSecret)?;
@@ -293,6 +294,17 @@ impl Opening {
             used: BTreeMap::from([(fingerprint, 1)]),
             fitting: Some(fingerprint),
         })
+    }
+
+    fn deprecated_text(&self, sealed: &Value) -> Result<(Fingerprint, SecretBytes), UnsealError> {
+        if !self.accept_deprecated {
+            return Err(UnsealError::Deprecated);
+        }
+        if !self.sealed.spec.encrypted_data.is_empty() {
+            return Err(UnsealError::BothForms);
+        }
+        let mut unsealer = unsealer(&self.keys.ring, &self.label, &self.order);
+        open_text(&mut unsealer, sealed, self.last).map_err(UnsealError::DeprecatedValue)
     }
 }
 

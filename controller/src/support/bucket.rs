@@ -69,10 +69,7 @@ impl Bucket {
             self.tokens = (self.tokens - 1.0).max(0.0);
         }
         Left {
-            tokens: (0..=rate.burst)
-                .rev()
-                .find(|tokens| f64::from(*tokens) <= self.tokens + 1e-9)
-                .unwrap_or(0),
+            tokens: whole(self.tokens + 1e-9),
             full_in: after(burst - self.tokens),
             refused_for,
         }
@@ -83,6 +80,15 @@ impl Bucket {
         let passed = now.saturating_duration_since(self.at).as_secs_f64();
         self.tokens + passed * rate.per_second >= rate.burst.into()
     }
+}
+
+/// Returns the largest whole number up to `tokens`, bit by bit: no conversion is without loss.
+fn whole(tokens: f64) -> u32 {
+    let bits = (0..u32::BITS).rev().map(|bit| 1 << bit);
+    bits.fold(0, |whole, bit| match f64::from(whole | bit) <= tokens {
+        true => whole | bit,
+        false => whole,
+    })
 }
 
 #[cfg(test)]
@@ -114,6 +120,15 @@ mod tests {
         }
         assert!(!bucket.is_full(rate, at(9_400)));
         assert!(bucket.is_full(rate, at(9_500)));
+    }
+
+    #[test]
+    fn any_burst_is_counted_at_once() {
+        let now = Instant::now();
+        for burst in [1, 2, 3, 1000, u32::MAX] {
+            let rate = Rate::new(1.0, burst).unwrap();
+            assert_eq!(Bucket::full(rate, now).take(rate, now).tokens, burst - 1);
+        }
     }
 
     #[test]
