@@ -38,7 +38,7 @@ async fn kubeseal_seals_and_we_open_in_all_scopes() -> Result<()> {
         );
         let condition = test.synced(scope, "True").await?;
         ensure!(condition["lastUpdateTime"] == condition["lastTransitionTime"]);
-        ensure!(condition.get("message").is_none() && condition.get("reason").is_none());
+        ensure!(condition.get("message").is_none() && condition["reason"] == "Unsealed");
         let message = "SealedSecret unsealed successfully";
         test.event(scope, "Normal", "Unsealed", message).await?;
     }
