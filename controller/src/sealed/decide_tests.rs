@@ -460,7 +460,8 @@ fn the_status_is_written_when_it_changes() {
         (condition.type_.as_str(), condition.status.as_str()),
         ("Synced", "True")
     );
-    assert_eq!((&condition.reason, &condition.message), (&None, &None));
+    let said = (condition.reason.as_deref(), condition.message.as_deref());
+    assert_eq!(said, (Some("Unsealed"), None));
     assert_eq!(condition.last_update_time, Some(Time(at(0))));
     assert_eq!(condition.last_transition_time, condition.last_update_time);
     assert_eq!(first.note.unwrap().reason, "Unsealed");

@@ -108,7 +108,7 @@ pub struct SealedSecretCondition {
     /// When `status` last changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_transition_time: Option<Time>,
-    /// Cause in one word; upstream never sets it and neither do we.
+    /// Cause in one word; upstream never sets it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Cause in words, absent on success.
