@@ -228,10 +228,11 @@ async fn nothing_is_written_when_nothing_changes() -> Result<()> {
     let home = audit.namespace(&test.shared.home).writes();
     let leases = home.clone().resource("leases");
     ensure!(!leases.is_empty(), "the Lease is renewed");
-    ensure!(
-        leases.events().len() == home.events().len(),
-        "it wrote {:?}",
-        home.events()
-    );
+    // The records are of the objects of all tests, and those write.
+    let others = home.events().iter().filter(|event| {
+        event.resource != "leases" && !event.name.starts_with("selkie-sealed-secrets-records-")
+    });
+    let others: Vec<_> = others.collect();
+    ensure!(others.is_empty(), "it wrote {others:?}");
     Ok(())
 }
