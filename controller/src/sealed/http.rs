@@ -272,8 +272,7 @@ fn seconds(duration: Duration) -> HeaderValue {
 
 /// Answers whether the one object of `text` opens. What is no single SealedSecret is 500, as upstream.
 fn verified(text: &str, loaded: &Arc<Loaded>, accept_deprecated: bool) -> Response {
-    let objects = SealedSecret::read(text).ok();
-    let Some([object]) = objects.as_deref() else {
+    let Ok(object) = SealedSecret::read_one(text) else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
     let json = object.print(OutputFormat::Json);
@@ -288,7 +287,7 @@ fn verified(text: &str, loaded: &Arc<Loaded>, accept_deprecated: bool) -> Respon
     }
 }
 
-/// Answers with the first object of `text`, sealed anew. Metadata, template and scope stay; what the server wrote goes.
+/// Answers with the one object of `text`, sealed anew. Metadata, template and scope stay; what the server wrote goes.
 fn rotated(text: &str, loaded: &Loaded) -> Response {
     let rotated = loaded
         .sealing()
@@ -303,8 +302,7 @@ fn rotated(text: &str, loaded: &Loaded) -> Response {
 }
 
 fn reseal(text: &str, loaded: &Loaded, certificate: &Certificate) -> Option<String> {
-    let objects = SealedSecret::read(text).ok()?;
-    let mut object = objects.into_iter().next()?;
+    let mut object = SealedSecret::read_one(text).ok()?;
     // The scope is that of the object's own metadata: a template must not widen it (sealed-secrets.md 2).
     let label = object.label();
     let opened = object

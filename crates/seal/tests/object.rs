@@ -570,3 +570,69 @@ fn aliases_that_multiply_are_refused() {
         "{error}"
     );
 }
+
+/// As many objects as a body of 2 MiB holds. With 10,000 blank lines before each that is 7 GB.
+#[test]
+fn the_second_of_many_objects_is_refused_and_lines_count_in_the_manifest() {
+    let empty = "{}\n".repeat(699_050);
+    let error = SealedSecret::read_one(&empty).err().unwrap();
+    assert!(matches!(error, ReadSealedError::NotSealed { line: 1, .. }));
+    let lists = "{\"kind\":\"List\"}\n".repeat(120_000);
+    assert_eq!(
+        SealedSecret::read_one(&lists).err(),
+        Some(ReadSealedError::Empty)
+    );
+    let one = "{\"kind\":\"SealedSecret\",\"apiVersion\":\"bitnami.com/v1alpha1\"}\n";
+    assert_eq!(SealedSecret::read_one(one).unwrap().line(), 1);
+    let error = SealedSecret::read_one(&one.repeat(30_000)).err();
+    assert_eq!(error, Some(ReadSealedError::Several { line: 2 }));
+    // Deeper than any padding: the manifest's own lines.
+    let all = SealedSecret::read(&one.repeat(30_000)).unwrap();
+    assert_eq!(all[29_999].line(), 30_000);
+    let broken = format!("{}{{\"kind\": 1}}", one.repeat(30_000));
+    let error = SealedSecret::read(&broken).err().unwrap().to_string();
+    assert!(error.starts_with("line 30001: "), "{error}");
+}
+
+/// A search from the start for each entry is a hundred thousand million steps.
+#[test]
+fn very_many_entries_are_read_in_one_go() {
+    let mut source = String::from(
+        "{\"apiVersion\":\"bitnami.com/v1alpha1\",\"kind\":\"SealedSecret\",\"spec\":{\"encryptedData\":{",
+    );
+    for at in 0..190_000 {
+        source.push_str(&format!("\n\"{at:x}\":0,"));
+    }
+    source.push_str("\"last\":\"\"}}}");
+    let secret = &SealedSecret::read(&source).unwrap()[0];
+    assert_eq!(secret.items().len(), 190_001);
+    assert_eq!(secret.items()[189_999].line(), 190_001);
+    // From anybody it is refused: no object of a cluster is so large.
+    let error = SealedSecret::read_one(&source).err().unwrap().to_string();
+    assert!(error.contains("more than 100000 values"), "{error}");
+}
+
+#[test]
+fn lists_and_merge_keys_do_not_multiply() {
+    let mut lists = String::from("kind: List\nl0: &l0 [{kind: List}]\n");
+    for level in 1..8 {
+        let items = vec![format!("{{kind: List, items: *l{}}}", level - 1); 500].join(", ");
+        lists.push_str(&format!("l{level}: &l{level} [{items}]\n"));
+    }
+    lists.push_str("items: *l7\n");
+    let mut merges = String::from("kind: List\nbase: &base\n");
+    for at in 0..20_000 {
+        merges.push_str(&format!("  k{at}:\n"));
+    }
+    merges.push_str(&format!("items:\n{}", "- {<<: *base}\n".repeat(15_000)));
+    for source in [lists, merges] {
+        let error = SealedSecret::read_one(&source).err().unwrap();
+        assert!(
+            matches!(
+                error,
+                ReadSealedError::Manifest(SealManifestError::TooLarge { .. })
+            ),
+            "{error}"
+        );
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::cell::Cell;
+use std::collections::{HashMap, HashSet};
 
 use selkie_text::yaml::{Comment, Kind, NodeId, Scalar, Stream, Style, is_old_word};
 use zeroize::Zeroizing;
@@ -38,6 +39,7 @@ pub(crate) struct Reader<'a, 's> {
     pub(crate) line: usize,
     /// How many nodes may still be copied.
     budget: Cell<usize>,
+    lines_before: usize,
     /// See [`Reader::reading_as_go`].
     as_go: bool,
 }
@@ -48,6 +50,7 @@ impl<'a, 's> Reader<'a, 's> {
             stream,
             line,
             budget: Cell::new(MAX_NODES),
+            lines_before: 0,
             as_go: false,
         }
     }
@@ -59,6 +62,23 @@ impl<'a, 's> Reader<'a, 's> {
         self
     }
 
+    /// Counts lines in a manifest in which the stream stands so many lines down.
+    pub(crate) fn below(mut self, lines: usize) -> Self {
+        self.lines_before = lines;
+        self
+    }
+
+    pub(crate) fn lines_before(&self) -> usize {
+        self.lines_before
+    }
+
+    /// Reads any number of objects, as long as they are not copies of each other.
+    pub(crate) fn of_all_objects(self) -> Self {
+        let nodes = self.stream.nodes().count();
+        self.budget.set(MAX_NODES + nodes);
+        self
+    }
+
     /// The entries of a mapping in order, those of merge keys (`<<`) after them; null has none.
     pub(crate) fn fields(
         &self,
@@ -66,7 +86,7 @@ impl<'a, 's> Reader<'a, 's> {
         path: &str,
     ) -> Result<Vec<Field>, SealManifestError> {
         let mut fields = Vec::new();
-        self.add_fields(mapping, path, 0, &mut fields)?;
+        self.add_fields(mapping, path, 0, &mut fields, &mut HashSet::new())?;
         Ok(fields)
     }
 
@@ -76,6 +96,7 @@ impl<'a, 's> Reader<'a, 's> {
         path: &str,
         depth: usize,
         fields: &mut Vec<Field>,
+        names: &mut HashSet<Cow<'a, str>>,
     ) -> Result<(), SealManifestError> {
         let mapping = self.stream.target(mapping);
         let node = self.stream.node(mapping);
@@ -101,12 +122,12 @@ impl<'a, 's> Reader<'a, 's> {
                 merges.push(value);
                 continue;
             }
-            let name = self.text(key, || format!("a key of {path}"))?.into_owned();
-            if fields.iter().any(|field| field.name == name) {
+            let name = self.text(key, || format!("a key of {path}"))?;
+            if !names.insert(name.clone()) {
                 continue;
             }
             fields.push(Field {
-                name,
+                name: name.into_owned(),
                 key,
                 value: self.stream.target(value),
                 written: value,
@@ -117,10 +138,10 @@ impl<'a, 's> Reader<'a, 's> {
             match self.stream.node(merged).kind {
                 Kind::Sequence => {
                     for item in &self.stream.node(merged).children {
-                        self.add_fields(*item, path, depth + 1, fields)?;
+                        self.add_fields(*item, path, depth + 1, fields, names)?;
                     }
                 }
-                _ => self.add_fields(merged, path, depth + 1, fields)?,
+                _ => self.add_fields(merged, path, depth + 1, fields, names)?,
             }
         }
         Ok(())
@@ -134,6 +155,7 @@ impl<'a, 's> Reader<'a, 's> {
         string_data: Option<&Field>,
     ) -> Result<Vec<Value<'s>>, SealManifestError> {
         let mut values: Vec<Value<'s>> = Vec::new();
+        let mut places: HashMap<String, usize> = HashMap::new();
         for (field, encoded) in [(data, true), (string_data, false)] {
             let Some(field) = field else {
                 continue;
@@ -160,14 +182,18 @@ impl<'a, 's> Reader<'a, 's> {
                     token: self.token(entry.key),
                     remarks: self.remarks(&entry),
                 };
-                match values.iter_mut().find(|known| known.key == value.key) {
-                    Some(known) => {
+                match places.get(&value.key) {
+                    Some(&at) => {
+                        let known = &mut values[at];
                         let before = std::mem::replace(known, value);
                         if known.remarks.is_empty() {
                             known.remarks = before.remarks;
                         }
                     }
-                    None => values.push(value),
+                    None => {
+                        places.insert(value.key.clone(), values.len());
+                        values.push(value);
+                    }
                 }
             }
         }
@@ -341,7 +367,7 @@ impl<'a, 's> Reader<'a, 's> {
     }
 
     pub(crate) fn line_of(&self, node: NodeId) -> usize {
-        self.stream.node(node).line_number()
+        self.lines_before + self.stream.node(node).line_number()
     }
 
     /// Counts a node that is copied, so that aliases do not multiply without end.

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::ops::Range;
 
-use selkie_text::yaml::{Kind, NodeId, Scalar, Stream};
+use selkie_text::yaml::{Kind, Limits, NodeId, Scalar, Stream};
 use selkie_text::{
     EditError, Edits, Syntax, Value, WriteError, insert_entry, set_scalar, set_value,
 };
@@ -85,8 +85,10 @@ pub fn replace_values<E: From<EditManifestError>>(
     let mut pieces = Vec::new();
     let (mut objects, mut values) = (0, 0);
     for piece in Piece::of(source) {
-        let parsed = piece.parse().map_err(EditManifestError::from)?;
-        let mut sealed = of_stream(&parsed).map_err(EditManifestError::from)?;
+        let parsed = piece
+            .parse(&Limits::default())
+            .map_err(EditManifestError::from)?;
+        let mut sealed = of_stream(&parsed, piece.lines_before).map_err(EditManifestError::from)?;
         let mut edits = Edits::new();
         for (at, secret) in sealed.iter_mut().enumerate() {
             secret.position = objects + at;
@@ -104,10 +106,7 @@ pub fn replace_values<E: From<EditManifestError>>(
             secret.replace(|key| changed.get(key).cloned());
         }
         objects += sealed.len();
-        pieces.push((
-            piece.range.clone(),
-            apply(&piece, &parsed, &edits, &sealed)?,
-        ));
+        pieces.push((piece.range.clone(), apply(&parsed, &edits, &sealed)?));
     }
     if objects == 0 {
         return Err(EditManifestError::from(ReadSealedError::Empty).into());
@@ -129,8 +128,8 @@ pub fn merge_into(source: &str, additions: &Additions) -> Result<String, EditMan
     }
     let mut pieces = Vec::new();
     for piece in Piece::of(source) {
-        let parsed = piece.parse()?;
-        let mut sealed = of_stream(&parsed)?;
+        let parsed = piece.parse(&Limits::default())?;
+        let mut sealed = of_stream(&parsed, piece.lines_before)?;
         let mut edits = Edits::new();
         for secret in &mut sealed {
             let Some(root) = secret.root else { continue };
@@ -147,10 +146,7 @@ pub fn merge_into(source: &str, additions: &Additions) -> Result<String, EditMan
             add(&parsed, &mut edits, root, &maps)?;
             secret.add(additions);
         }
-        pieces.push((
-            piece.range.clone(),
-            apply(&piece, &parsed, &edits, &sealed)?,
-        ));
+        pieces.push((piece.range.clone(), apply(&parsed, &edits, &sealed)?));
     }
     Ok(joined(source, &pieces))
 }
@@ -288,13 +284,11 @@ fn write(
 
 /// Applies the edits of a piece and reads the result again.
 fn apply(
-    piece: &Piece,
     stream: &Stream<'_>,
     edits: &Edits,
     expected: &[SealedSecret],
 ) -> Result<String, EditManifestError> {
-    let edited = edits.try_apply(stream.source())?;
-    let text = piece.without_padding(&edited).to_owned();
+    let text = edits.try_apply(stream.source())?;
     let read = SealedSecret::read(&text).or_else(|error| match error {
         ReadSealedError::Empty => Ok(Vec::new()),
         error => Err(error),

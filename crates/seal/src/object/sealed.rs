@@ -1,6 +1,6 @@
 //! SealedSecrets: read from manifests and printed (sealed-secrets.md 4, 12.3).
 
-use selkie_text::yaml::{Kind, NodeId, ParseError, Scalar, Stream};
+use selkie_text::yaml::{Kind, Limits, NodeId, ParseError, Scalar, Stream};
 use zeroize::Zeroizing;
 
 use super::canonical::{Node, OutputFormat};
@@ -53,6 +53,12 @@ pub enum ReadSealedError {
         line: usize,
         /// What it is: `the Secret "x" of v1`.
         object: String,
+    },
+    /// More than the one SealedSecret that was asked for.
+    #[error("line {line}: one SealedSecret is read at a time, and here begins another one")]
+    Several {
+        /// Line of the second one.
+        line: usize,
     },
     /// No object at all.
     #[error("no SealedSecret found; the input is empty")]
@@ -125,7 +131,8 @@ impl SealedSecret {
     pub fn read(source: &str) -> Result<Vec<Self>, ReadSealedError> {
         let mut found = Vec::new();
         for piece in Piece::of(source) {
-            found.extend(of_stream(&piece.parse()?)?);
+            let stream = piece.parse(&Limits::default())?;
+            found.extend(of_stream(&stream, piece.lines_before)?);
         }
         for (position, secret) in found.iter_mut().enumerate() {
             secret.position = position;
@@ -134,6 +141,28 @@ impl SealedSecret {
             true => Err(ReadSealedError::Empty),
             false => Ok(found),
         }
+    }
+
+    /// Reads the only SealedSecret of a text that anybody may have sent. A second object is an
+    /// error before anything is made of it, and so is more than an object of a cluster holds: the
+    /// memory that this takes is a small multiple of what etcd stores of one object, or of the text.
+    pub fn read_one(source: &str) -> Result<Self, ReadSealedError> {
+        let limits = Limits {
+            max_nodes: NODES_OF_ONE,
+            ..Limits::default()
+        };
+        let mut found: Option<Self> = None;
+        for piece in Piece::of(source) {
+            let stream = piece.parse(&limits)?;
+            for object in &objects(&stream, piece.lines_before)? {
+                if found.is_some() {
+                    let line = object.line;
+                    return Err(ReadSealedError::Several { line });
+                }
+                found = Some(of(&stream, object)?);
+            }
+        }
+        found.ok_or(ReadSealedError::Empty)
     }
 
     /// Line of its first key in the manifest; 0 when it was made here.
@@ -264,14 +293,17 @@ impl std::fmt::Debug for SealedSecret {
 }
 
 /// The SealedSecrets of one stream; anything else is an error.
-pub(super) fn of_stream(stream: &Stream<'_>) -> Result<Vec<SealedSecret>, ReadSealedError> {
-    let objects = objects(stream)?;
+pub(super) fn of_stream(
+    stream: &Stream<'_>,
+    lines_before: usize,
+) -> Result<Vec<SealedSecret>, ReadSealedError> {
+    let objects = objects(stream, lines_before)?;
     objects.iter().map(|object| of(stream, object)).collect()
 }
 
 fn of(stream: &Stream<'_>, object: &Object) -> Result<SealedSecret, ReadSealedError> {
     let line = object.line;
-    let reader = Reader::new(stream, line);
+    let reader = Reader::new(stream, line).below(object.lines_before);
     let field = |fields: &[Field], name: &str| fields.iter().find(|f| f.name == name).cloned();
     let mut unknown = Vec::new();
     let metadata = field(&object.fields, "metadata");
@@ -382,3 +414,7 @@ impl Metadata {
 }
 
 pub(super) const API_VERSION: &str = "bitnami.com/v1alpha1";
+
+/// Mappings, keys and values of one object: far more than fit into a cluster, as each sealed value
+/// has hundreds of bytes.
+const NODES_OF_ONE: usize = 100_000;

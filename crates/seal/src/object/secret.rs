@@ -2,7 +2,7 @@
 //! (sealed-secrets.md 12.5).
 
 use selkie_secret::{HiddenValues, SHORTEST_PART, SecretBytes};
-use selkie_text::yaml::Stream;
+use selkie_text::yaml::{Limits, Stream};
 use zeroize::Zeroizing;
 
 use super::canonical::Node;
@@ -41,8 +41,8 @@ impl PlainSecret {
     pub fn read(source: &str) -> Result<Vec<Self>, SealManifestError> {
         let mut secrets = Vec::new();
         for piece in Piece::of(source) {
-            let stream = piece.parse()?;
-            for object in objects(&stream)? {
+            let stream = piece.parse(&Limits::default())?;
+            for object in objects(&stream, piece.lines_before)? {
                 secrets.push(Self::of(&stream, &object)?);
             }
         }
@@ -51,7 +51,9 @@ impl PlainSecret {
 
     fn of(stream: &Stream<'_>, object: &Object) -> Result<Self, SealManifestError> {
         let line = object.line;
-        let reader = Reader::new(stream, line).reading_as_go();
+        let reader = Reader::new(stream, line)
+            .below(object.lines_before)
+            .reading_as_go();
         let mut unknown = Vec::new();
         let metadata = field(&object.fields, "metadata");
         let metadata = Metadata::read(&reader, metadata, "metadata", &mut unknown)?;
