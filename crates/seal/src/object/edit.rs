@@ -297,7 +297,7 @@ fn apply(
         read.len() == expected.len() && read.iter().zip(expected).all(|(a, b)| a.says_the_same(b))
     });
     match same {
-        true => Ok(text),
+        true => Ok(text.as_str().to_owned()),
         false => Err(EditManifestError::SelfCheck),
     }
 }
