@@ -31,7 +31,7 @@ impl<'s> Piece<'s> {
         let before = source.len() - text.len();
         let is_json =
             text.trim_start().starts_with('{') && json_values(text).all(|one| one.is_ok());
-        let whole = (!is_json).then(|| Self {
+        let whole = (!is_json).then_some(Self {
             range: 0..source.len(),
             lines_before: 0,
             text: source,
