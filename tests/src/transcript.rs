@@ -13,8 +13,12 @@
 //! Lines that begin with `#` outside of a script are comments. The lines with `$` are one script
 //! for `/bin/sh`, whose exit code is that of its last line.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -97,6 +101,48 @@ pub fn read_sample(folder: &Path, sample: i64) -> Result<Vec<Transcript>> {
         });
     }
     Ok(transcripts)
+}
+
+/// Plays all of them, on as many threads as are given or the machine has, and fails with all that differs.
+/// `play` returns the differences of one.
+pub fn play_all(
+    transcripts: &[Transcript],
+    threads: Option<usize>,
+    play: impl Fn(&Transcript) -> Result<Vec<String>> + Sync,
+) -> Result<()> {
+    let (next, failures) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let of_machine = || thread::available_parallelism().map_or(2, usize::from);
+    thread::scope(|scope| {
+        for _ in 0..threads.unwrap_or_else(of_machine) {
+            scope.spawn(|| {
+                while let Some(transcript) = transcripts.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let played = play(transcript)
+                        .with_context(|| format!("{} cannot be played", transcript.name));
+                    let told = match played {
+                        Ok(differences) if differences.is_empty() => continue,
+                        Ok(differences) => differences.join("\n"),
+                        Err(error) => format!("{error:#}"),
+                    };
+                    if let Ok(mut failures) = failures.lock() {
+                        failures.push((transcript.name.clone(), told));
+                    }
+                }
+            });
+        }
+    });
+    let mut failures = failures.into_inner().unwrap_or_default();
+    failures.sort();
+    let mut report = String::new();
+    for (name, told) in &failures {
+        writeln!(report, "\n=== {name}\n{told}")?;
+    }
+    ensure!(
+        failures.is_empty(),
+        "{} of {} transcripts differ:{report}",
+        failures.len(),
+        transcripts.len()
+    );
+    Ok(())
 }
 
 fn read(stem: &str, text: &str) -> Result<Vec<Transcript>> {

@@ -15,10 +15,11 @@ use compat::bed::{Cache, Tool, new_folder};
 use compat::cluster::Cluster;
 use compat::counts;
 use compat::server::{Server, free_port, http_client};
+use compat::transcript;
 use compat::wait::eventually;
 
+use crate::read;
 use crate::stage::{KEY, Stage};
-use crate::{play, read};
 
 const NAMESPACE: &str = "kube-system";
 
@@ -50,7 +51,7 @@ async fn the_transcripts_with_a_cluster_are_ours_too() -> Result<()> {
     ];
     // One after the other: the controller answers two questions about values in a second.
     tokio::task::spawn_blocking(move || {
-        play(&stage, &transcripts, 1)?;
+        transcript::play_all(&transcripts, Some(1), |one| stage.both(one))?;
         counts::verified(&format!(
             "kubeseal, transcripts with a cluster: {} of {0} pass",
             transcripts.len()

@@ -223,7 +223,7 @@ impl<'t> State<'t, '_, '_, '_> {
             ));
         };
         if function.short_circuits() {
-            return self.and_or(dot, name, place, arguments, last);
+            return self.and_or(dot, name, arguments, last);
         }
         self.call(dot, function, name, None, place, arguments, last)
     }
@@ -233,7 +233,6 @@ impl<'t> State<'t, '_, '_, '_> {
         &mut self,
         dot: &Value,
         name: &str,
-        _place: Place<'t>,
         arguments: &'t [Term],
         last: Option<Value>,
     ) -> Done<Value> {
